@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: run test test-slow check bench wheel clean
+
+run: $(READY)
+	$(BIN)/sdsearch train specs/sd_search.yaml
+
+test: $(READY)
+	$(BIN)/pytest -q
+
+test-slow: $(READY)
+	$(BIN)/pytest -q -m slow
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/against_trl.py
+
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/pytest -q tests/test_packaging.py -m "slow or not slow"
+
+clean:
+	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

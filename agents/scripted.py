@@ -1,0 +1,106 @@
+"""Act by the question's own decomposition: with no mistakes an oracle, with mistakes a teacher worth outgrowing.
+
+The oracle proves that every answer can be reached by searching and reading alone. The noisy one supplies the episodes
+that the seed policy is cloned from: it knows how to search and answer, but does both badly.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from sdsearch.errors import DataError
+from sdsearch.trajectory import Role, Segment
+from sdsearch.types import Action, Agent, Grammar, Question, Step
+
+Probability = Field(0.0, ge=0, le=1)
+
+
+class Scripted(Agent):
+    """Ask the queries of the decomposition in order, read each answer off the passages, then give the last one."""
+
+    wrong_query: float = Probability
+    """How often a query is a bad one: the whole question, the entity alone, or another step's question."""
+    recover: float = Field(1.0, ge=0, le=1)
+    """How often, when the passage was not found, the step is asked again; otherwise a title from the results is given
+    as the answer."""
+    reword: float = Probability
+    """How often a good query is put in other words ("capital of France" for "France capital")."""
+    early_answer: float = Probability
+    """How often, at each step after the first, an answer found on the way is given as the final one."""
+    misread: float = Probability
+    """How often the final answer is a title from the last results."""
+
+    def open(self, grammar: Grammar) -> ScriptedActor:
+        """Return the actor."""
+        return ScriptedActor(self, grammar)
+
+
+class Script:
+    """One episode of the script."""
+
+    def __init__(self, settings: Scripted, question: Question, dice: random.Random) -> None:
+        """Start before the first step. Raises `DataError` for a question without decomposition."""
+        if not question.hops:
+            raise DataError(f"question {question.id} has no decomposition: the scripted agent needs `hops`")
+        self.settings, self.question, self.dice = settings, question, dice
+        self.begun = False
+        self.hop = 0
+
+    def next(self, text: str) -> Action:
+        """Return the next action after being shown `text`."""
+        if not self.begun:
+            self.begun = True
+            return self._ask()
+        hop = self.question.hops[self.hop]
+        if not any(hop.entity in line and hop.answer in line for line in text.splitlines()):
+            return self._ask() if self._happens(self.settings.recover) else self._guess(text)
+        self.hop += 1
+        if self.hop == len(self.question.hops):
+            return self._guess(text) if self._happens(self.settings.misread) else self._answer(self.question.answers[0])
+        return self._answer(hop.answer) if self._happens(self.settings.early_answer) else self._ask()
+
+    def _happens(self, probability: float) -> bool:
+        return self.dice.random() < probability
+
+    def _ask(self) -> Action:
+        hop = self.question.hops[self.hop]
+        query = hop.query
+        if self._happens(self.settings.wrong_query):
+            others = {h.attribute for h in self.question.hops} - {hop.attribute}
+            query = self.dice.choice([self.question.text, hop.entity, *(f"{hop.entity} {a}" for a in sorted(others))])
+        elif self._happens(self.settings.reword):
+            query = f"{hop.attribute} of {hop.entity}"
+        return Action("search", query)
+
+    def _answer(self, text: str) -> Action:
+        return Action("answer", text)
+
+    def _guess(self, text: str) -> Action:
+        titles = re.findall(r"\(Title: (.*?)\)", text)
+        return self._answer(self.dice.choice(titles) if titles else "unknown")
+
+
+class ScriptedActor:
+    """Plays the script; see `sdsearch.types.Actor`. Its segments hold text and no tokens."""
+
+    def __init__(self, settings: Scripted, grammar: Grammar) -> None:
+        """Take the settings and the grammar that it writes in."""
+        self.settings, self.grammar = settings, grammar
+
+    def reset(self, questions: Sequence[Question], seed: int) -> None:
+        """Begin one episode per question. Each row draws from its own stream, whatever the others do."""
+        self.scripts = [Script(self.settings, q, random.Random(f"{seed}/{i}/{q.id}")) for i, q in enumerate(questions)]
+
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+        """Act once in each of `rows`."""
+        steps = []
+        for row, text in zip(rows, texts, strict=True):
+            script = self.scripts[row]
+            role: Role = "observation" if script.begun else "prompt"
+            kind, words = script.next(text)
+            steps.append(Step(Segment(role, text), Segment("model", self.grammar.write(kind, words))))
+        return steps

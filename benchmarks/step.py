@@ -1,0 +1,65 @@
+"""A whole SD-Search step against the same step with plain GRPO: rollouts, retrieval, credit, update.
+
+Both arms run in one process, in turns, from the same weights (the learning rate is zero) with the same questions and
+sampling seeds, so they play the same episodes. The first round, in which caches fill, is left out.
+
+    python benchmarks/step.py [--rounds 8] [--set KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from sdsearch.agents.local import LocalActor
+from sdsearch.rollout import Clock, collect
+from sdsearch.score import Teachers
+from sdsearch.spec import load
+from sdsearch.train import choose
+from sdsearch.update import update
+from sdsearch.world import World
+
+SPECS = Path(__file__).parents[1] / "specs"
+ARMS = {"GRPO": "grpo.yaml", "SD-Search": "sd_search.yaml"}
+
+
+def main() -> None:
+    """Print the time of each part for both arms, and their ratio."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--set", action="append", default=[])
+    options = parser.parse_args()
+    arms = {name: load(SPECS / file, options.set) for name, file in ARMS.items()}
+    first = arms["GRPO"]
+    world, questions = World(first.environment), first.data.train.questions()
+    actor = first.agent.open(first.environment.protocol)
+    assert isinstance(actor, LocalActor)
+    teachers = Teachers(actor.policy, set(), 0.0)
+    optimizer = torch.optim.AdamW(actor.policy.model.parameters(), lr=0.0)
+    accelerator = Accelerator(mixed_precision=first.train.precision)
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
+    for turn in range(options.rounds + 1):
+        for name, arm in list(arms.items())[:: 1 if turn % 2 else -1]:
+            clock, since = Clock(), time.perf_counter()
+            asked = choose(questions, turn, arm.train.questions, arm.seed)
+            groups = collect(world, actor, asked, arm.train.group, turn, clock)
+            update(arm, accelerator, teachers, optimizer, groups, 10_000, clock)
+            times[name].append({**clock.seconds, "whole step": time.perf_counter() - since})
+    parts = ("generate", "retrieve", "score", "train", "whole step")
+    print(
+        f"{first.train.questions} x {first.train.group} episodes, {torch.get_num_threads()} threads, medians in seconds"
+    )
+    for name, rounds in times.items():
+        print(f"{name:10}", *(f"{p} {statistics.median(r.get(p, 0.0) for r in rounds[1:]):.2f}  " for p in parts))
+    pairs = zip(times["SD-Search"][1:], times["GRPO"][1:], strict=True)
+    ratios = sorted(sd["whole step"] / grpo["whole step"] for sd, grpo in pairs)
+    print(f"SD-Search takes {statistics.median(ratios):.3f} times as long ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""One episode as a state machine without input or output: actions and hits go in, text comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal, NamedTuple
+
+from pydantic import TypeAdapter
+
+from sdsearch.trajectory import Turn
+from sdsearch.types import Grammar, Hit, Question, Reward
+
+
+class Search(NamedTuple):
+    """The episode waits for the hits of `query`: call `observe` or `lose` next."""
+
+    query: str
+
+
+class Shown(NamedTuple):
+    """The episode goes on: the agent is shown `text`."""
+
+    text: str
+
+
+class Done(NamedTuple):
+    """The episode is over."""
+
+    stop_reason: str
+
+
+class Episode:
+    """One question, played until an answer or another end.
+
+    `max_turns` counts actions of every kind, the answer among them: a search that uses up the last turn is recorded but
+    not carried out, and the episode ends as `max_turns`. The reward sees the answer action and nothing else.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        grammar: Grammar,
+        reward: Reward,
+        max_turns: int,
+        on_invalid: Literal["retry", "end"] = "retry",
+    ) -> None:
+        """Begin before the first action. After an invalid action the agent may try again, or the episode ends."""
+        self.question, self.grammar, self.scorer = question, grammar, reward
+        self.max_turns, self.on_invalid = max_turns, on_invalid
+        self.turns: list[Turn] = []
+        self.stop_reason: str | None = None
+        self.reward = 0.0
+        self.outage = ""
+        self.shown = self.prompt
+        self._query: str | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The text that opens the episode."""
+        return self.grammar.prompt(self.question)
+
+    @property
+    def answer(self) -> str | None:
+        """The text of the answer action, if there was one."""
+        return self.turns[-1].text if self.turns and self.turns[-1].kind == "answer" else None
+
+    @property
+    def terminated(self) -> bool:
+        """The agent itself ended the episode."""
+        return self.stop_reason in ("answered", "invalid")
+
+    @property
+    def truncated(self) -> bool:
+        """A limit or an outage ended the episode."""
+        return self.stop_reason is not None and not self.terminated
+
+    def act(self, text: str) -> Search | Shown | Done:
+        """Take what the agent wrote in one turn. Raises `RuntimeError` when it is not the agent's turn."""
+        self._check()
+        kind, content = self.grammar.parse(text)
+        if kind == "search" and len(self.turns) + 1 < self.max_turns:
+            self._query = content
+            return Search(content)
+        self.turns.append(Turn(kind, content))
+        if kind == "answer":
+            return self.close("answered")
+        if kind == "invalid" and self.on_invalid == "end":
+            return self.close("invalid")
+        if len(self.turns) >= self.max_turns:
+            return self.close("max_turns")
+        self.shown = self.grammar.render_invalid()
+        return Shown(self.shown)
+
+    def observe(self, hits: Sequence[Hit]) -> str:
+        """Take the hits of the query that `act` returned, best first, and return what the agent is shown."""
+        self.turns.append(Turn("search", self._take(), tuple(h.passage.id for h in hits)))
+        self.shown = self.grammar.render_hits(hits)
+        return self.shown
+
+    def lose(self, why: str = "") -> Done:
+        """End the episode because the query that `act` returned could not be answered; the agent never sees `why`."""
+        self.turns.append(Turn("search", self._take()))
+        self.outage = why
+        return self._end("retriever_unavailable", 0.0)
+
+    def close(self, stop_reason: str) -> Done:
+        """End the episode between two turns, such as for "context_full", and score it."""
+        self._check()
+        return self._end(stop_reason, self.scorer.score(self.answer, self.question.answers))
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs, ready for JSON. Raises `RuntimeError` while a search is under way."""
+        if self._query is not None:
+            raise RuntimeError(f"the search {self._query!r} is under way: take the state between two turns")
+        return {
+            "question": asdict(self.question),
+            "turns": [asdict(turn) for turn in self.turns],
+            "shown": self.shown,
+            "stop_reason": self.stop_reason,
+            "reward": self.reward,
+            "outage": self.outage,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back (or forward) to a state; the question may be another one."""
+        self.question = TypeAdapter(Question).validate_python(state["question"])
+        self.turns = [Turn(t["kind"], t["text"], tuple(t["hits"])) for t in state["turns"]]
+        self.shown, self.stop_reason = state["shown"], state["stop_reason"]
+        self.reward, self.outage = state["reward"], state["outage"]
+        self._query = None
+
+    def _end(self, stop_reason: str, reward: float) -> Done:
+        self.stop_reason, self.reward, self.shown = stop_reason, reward, ""
+        return Done(stop_reason)
+
+    def _take(self) -> str:
+        if self._query is None:
+            raise RuntimeError("no search is under way: only `act` can ask for one")
+        query, self._query = self._query, None
+        return query
+
+    def _check(self) -> None:
+        if self.stop_reason is not None:
+            raise RuntimeError(f"the episode has ended ({self.stop_reason}): begin another one")
+        if self._query is not None:
+            raise RuntimeError(f"the search {self._query!r} is under way: `observe` its hits first, or `lose` it")

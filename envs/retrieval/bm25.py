@@ -1,0 +1,73 @@
+"""Search by words: BM25, in memory, without weights; the lexical baseline, instant to build.
+
+Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the idf of Lucene,
+which is never negative.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from sdsearch import vectors
+from sdsearch.envs.retrieval.exact import best
+from sdsearch.types import Corpus, Hit, Passage, Retriever
+
+WORD = re.compile(r"\w+")
+
+
+class BM25(Retriever):
+    """Okapi BM25 over case-folded words of title and text; a passage that shares no word with a query is no hit."""
+
+    corpus: Corpus
+    """What is searched."""
+    k1: float = Field(1.2, ge=0)
+    """How much the repetition of a word counts; 0 counts presence only."""
+    b: float = Field(0.75, ge=0, le=1)
+    """How much long passages are held back."""
+
+    def open(self) -> BM25Searcher:
+        """Index the corpus."""
+        return BM25Searcher(vectors.ordered(self.corpus), self.k1, self.b)
+
+
+class BM25Searcher:
+    """An inverted index with the weights worked out; see `sdsearch.types.Searcher`."""
+
+    def __init__(self, passages: Sequence[Passage], k1: float, b: float) -> None:
+        """Index passages, which come in the order of their ids."""
+        self.passages = passages
+        counts = [Counter(words(p.contents)) for p in passages]
+        lengths = np.array([c.total() for c in counts])
+        brake = k1 * (1 - b + b * lengths / max(1.0, lengths.mean()))
+        postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for row, count in enumerate(counts):
+            for word, times in count.items():
+                postings[word].append((row, times))
+        self.postings = {}
+        for word, pairs in postings.items():
+            rows, times = np.array(pairs).T
+            idf = np.log1p((len(passages) - len(rows) + 0.5) / (len(rows) + 0.5))
+            self.postings[word] = rows, idf * times * (k1 + 1) / (times + brake[rows])
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """Return the `k` best passages of each query; equal scores go by passage id."""
+        found: list[list[Hit]] = []
+        for query in queries:
+            scores = np.zeros(len(self.passages))
+            for word in words(query):
+                if word in self.postings:
+                    rows, weights = self.postings[word]
+                    scores[rows] += weights
+            scores = np.round(scores, 6)
+            found.append([Hit(self.passages[j], float(scores[j])) for j in best(scores, k) if scores[j] > 0])
+        return found
+
+
+def words(text: str) -> list[str]:
+    """Cut a text into case-folded words."""
+    return WORD.findall(text.casefold())

@@ -1,0 +1,202 @@
+"""Search a Chroma index: on disk, in memory, or on a Chroma server that several machines share.
+
+The vectors always come from `embedder`; Chroma's own default, which downloads at run time, is never used. Telemetry is
+off. HNSW is approximate: `type: exact` over the same `path` tells what a corpus loses by it.
+
+A folder has one writer: one process builds while others wait, and all may read afterwards. A process must not be forked
+after `open()`, and another program that writes into the folder can make a client hang (chroma-core/chroma#7040). Where
+that is likely, run `chroma run --path FOLDER` and set `host`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch import vectors
+from sdsearch.errors import IndexMismatch, RetrieverUnavailable
+from sdsearch.types import Corpus, Embedder, Encoder, Hit, Passage, Retriever
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+    from chromadb.api.models.Collection import Collection
+
+Facts = dict[str, str | int | float | bool | None]
+
+SPARE = 16
+CONNECT_SECONDS = 10
+RETRY = "start again, the work done so far is kept"
+
+
+class Chroma(Retriever):
+    """HNSW over cosine distance. An index says what it was built from, and a search never runs on another one's."""
+
+    corpus: Corpus
+    """What is searched."""
+    embedder: Embedder
+    """What turns passages and queries into vectors."""
+    path: Path | None = None
+    """The folder of the index and of its vectors; None keeps them in memory. With `host`, of the vectors only."""
+    host: str | None = None
+    """A Chroma server, in place of an index in this process."""
+    port: int = Field(8000, ge=1, le=65535)
+    """The server's port."""
+    ssl: bool = False
+    """Speak TLS with the server."""
+    collection: str | None = Field(None, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,460}[a-zA-Z0-9]$")
+    """Insist on this collection: one that was built from something else is an `IndexMismatch`. None derives the name
+    from corpus, embedder and HNSW parameters, so that indexes built from different ones live side by side."""
+    ef_construction: int = Field(200, ge=1)
+    """Candidates that HNSW weighs when it places a passage: more is slower to build and misses less."""
+    max_neighbors: int = Field(32, ge=2)
+    """Links that HNSW keeps for each passage (its M)."""
+    ef_search: int = Field(200, ge=1)
+    """Candidates that HNSW weighs in a search: more is slower and misses less."""
+    batch_size: int = Field(512, ge=1)
+    """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
+
+    def open(self) -> ChromaSearcher:
+        """Open the index, or build it first; an interrupted build goes on with the vectors that it has.
+
+        Raises `IndexMismatch` for a collection that was built from something else, and `RetrieverUnavailable` when the
+        server or the folder cannot be opened.
+        """
+        encoder = self.embedder.open()
+        passages = vectors.ordered(self.corpus)
+        folder = self.path.expanduser() if self.path else None
+        facts: Facts = {
+            "corpus": vectors.fingerprint(passages),
+            "embedder": encoder.fingerprint,
+            "passages": len(passages),
+            **self._hnsw(),
+        }
+        name = self.collection or f"sdsearch-{vectors.key(*map(str, facts.values()))}"
+        with vectors.building(folder):
+            client = self._connect(folder)
+            with outage("open its index", RETRY):
+                collection = get(client, name)
+            if collection is None:
+                rows = vectors.embed(passages, encoder, folder, self.batch_size)
+                with outage("build its index", RETRY):
+                    collection = self._make(client, name, facts, passages, rows)
+            with outage("open its index", RETRY):
+                check(collection, facts)
+        return ChromaSearcher(collection, encoder, passages)
+
+    def _hnsw(self) -> dict[str, str | int]:
+        return {"space": "cosine", **{n: getattr(self, n) for n in ("ef_construction", "max_neighbors", "ef_search")}}
+
+    def _connect(self, folder: Path | None) -> ClientAPI:
+        import chromadb
+        from chromadb.config import Settings
+
+        settings = Settings(anonymized_telemetry=False)
+        if self.host:
+            remedy = f"start it with `chroma run --path FOLDER --host {self.host} --port {self.port}`"
+            with outage(f"reach the server {self.host}:{self.port}", remedy):
+                # Chroma's client has no time limit of its own.
+                socket.create_connection((self.host, self.port), CONNECT_SECONDS).close()
+                return chromadb.HttpClient(self.host, self.port, self.ssl, settings=settings)
+        if folder:
+            with outage(f"open the folder {folder}", "choose another `path`, or delete this one"):
+                return chromadb.PersistentClient(folder, settings)
+        return chromadb.EphemeralClient(settings)
+
+    def _make(
+        self, client: ClientAPI, name: str, facts: Facts, passages: Sequence[Passage], rows: NDArray[np.float32]
+    ) -> Collection:
+        # Filled under a name of its own and renamed when complete: no reader can meet a half-built index.
+        leftover = f"{name}-building-"
+        if not self.host:  # on a server it may be the work of another machine
+            for stale in [c.name for c in client.list_collections() if c.name.startswith(leftover)]:
+                client.delete_collection(stale)
+        collection = client.create_collection(
+            leftover + uuid4().hex,
+            metadata={**facts, "complete": False},
+            configuration={"hnsw": self._hnsw()},  # type: ignore[arg-type]
+            embedding_function=None,
+        )
+        size = min(self.batch_size, client.get_max_batch_size())
+        with vectors.bars() as display:
+            task = display.task("indexing passages", len(passages))
+            for i in range(0, len(passages), size):
+                some = slice(i, i + size)
+                collection.add(ids=[p.id for p in passages[some]], embeddings=np.array(rows[some]))
+                task.advance(len(rows[some]))
+        if (faster := get(client, name)) is not None:
+            client.delete_collection(collection.name)
+            return faster
+        collection.modify(name=name, metadata={**facts, "complete": True})
+        return collection
+
+
+@contextmanager
+def outage(doing: str, remedy: str = "") -> Iterator[None]:
+    """Turn what Chroma raises into `RetrieverUnavailable`; its text, which may hold addresses, goes with the remedy."""
+    from chromadb.errors import ChromaError
+    from httpx import HTTPError
+
+    try:
+        yield
+    except (ChromaError, HTTPError, OSError, ValueError) as error:
+        details = f"{type(error).__name__}: {error}): {remedy}" if remedy else f"{type(error).__name__})"
+        raise RetrieverUnavailable(f"Chroma could not {doing} ({details}") from error
+
+
+def get(client: ClientAPI, name: str) -> Collection | None:
+    """Return the collection of that name, if any."""
+    from chromadb.errors import NotFoundError
+
+    try:
+        return client.get_collection(name, embedding_function=None)
+    except NotFoundError:
+        return None
+
+
+def check(collection: Collection, facts: Facts) -> None:
+    """Raise `IndexMismatch` unless the collection is complete and was built from what `facts` say."""
+    got: Facts = {**dict(collection.metadata or {}), "passages": collection.count()}
+    expected = {**facts, "complete": True}
+    if wrong := [f"{n} is {got.get(n, 'not stated')}, expected {v}" for n, v in expected.items() if got.get(n) != v]:
+        raise IndexMismatch(
+            f"the Chroma collection {collection.name!r} was built from something else: {'; '.join(wrong)}. "
+            "Name another `collection` (or none, to have the name derived), or delete this one to build it again"
+        )
+
+
+class ChromaSearcher:
+    """An opened index; see `sdsearch.types.Searcher`. Not fork-safe."""
+
+    def __init__(self, collection: Collection, encoder: Encoder, passages: Sequence[Passage]) -> None:
+        """Take a complete collection and the passages whose ids it holds."""
+        self.collection, self.encoder = collection, encoder
+        self.passages = {p.id: p for p in passages}
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """Return the `k` nearest passages of each query; scores are cosines, equal ones go by passage id.
+
+        A few more than `k` are fetched so that equal passages at the end of the list are cut by id, not by chance.
+        Raises `RetrieverUnavailable`.
+        """
+        if not queries or k < 1:
+            return [[] for _ in queries]
+        rows = self.encoder.encode_queries(queries)
+        most = min(k + SPARE, len(self.passages))
+        with outage("search"):
+            found = self.collection.query(query_embeddings=rows, n_results=most, include=["distances"])
+        return [self._hits(i, d, k) for i, d in zip(found["ids"], found["distances"] or [], strict=True)]
+
+    def _hits(self, ids: Sequence[str], distances: Sequence[float], k: int) -> list[Hit]:
+        if foreign := [i for i in ids if i not in self.passages]:
+            raise RetrieverUnavailable(f"Chroma answered wrongly: with {foreign[0]!r}, which is not in the corpus")
+        # Six decimals: rounding noise must not decide between equal passages.
+        hits = [Hit(self.passages[i], round(1 - d, 6)) for i, d in zip(ids, distances, strict=True)]
+        return sorted(hits, key=lambda h: (-h.score, h.passage.id))[:k]

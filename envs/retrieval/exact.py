@@ -1,0 +1,71 @@
+"""Search by comparing with every passage: exact cosine neighbours, the measure of every approximate index.
+
+A hundred thousand passages are fine; a search costs one matrix product, rows x dim for each query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch import vectors
+from sdsearch.types import Corpus, Embedder, Encoder, Hit, Passage, Retriever
+
+CHUNK = 64
+
+
+class Exact(Retriever):
+    """Exact cosine search over the vectors of `embedder`."""
+
+    corpus: Corpus
+    """What is searched."""
+    embedder: Embedder
+    """What turns passages and queries into vectors."""
+    path: Path | None = None
+    """Where the vectors are kept for the next run, keyed by corpus and embedder; None keeps them in memory only.
+
+    Several processes may share the folder, also with a `chroma` index."""
+    batch_size: int = Field(512, ge=1)
+    """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
+
+    def open(self) -> ExactSearcher:
+        """Embed the corpus or load its vectors. Raises `IndexMismatch` for a broken file."""
+        encoder = self.embedder.open()
+        passages = vectors.ordered(self.corpus)
+        folder = self.path.expanduser() if self.path else None
+        with vectors.building(folder):
+            rows = vectors.embed(passages, encoder, folder, self.batch_size)
+        return ExactSearcher(passages, np.asarray(rows), encoder)
+
+
+class ExactSearcher:
+    """Passages and their vectors; see `sdsearch.types.Searcher`."""
+
+    def __init__(self, passages: Sequence[Passage], rows: NDArray[np.float32], encoder: Encoder) -> None:
+        """Take passages in the order of their ids and their unit vectors [len(passages), dim]."""
+        self.passages, self.rows, self.encoder = passages, rows, encoder
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        """Return the `k` nearest passages of each query; scores are cosines, equal ones go by passage id."""
+        found: list[list[Hit]] = []
+        for i in range(0, len(queries), CHUNK):
+            batch = self.encoder.encode_queries(queries[i : i + CHUNK])
+            # Six decimals: rounding noise of the product must not decide between equal passages.
+            scores = np.round(batch @ self.rows.T, 6)
+            found += [[Hit(self.passages[j], float(row[j])) for j in best(row, k)] for row in scores]
+        return found
+
+
+def best(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:
+    """Return the indices of the `k` highest scores, highest first, equal ones in the order of the indices."""
+    k = min(k, len(scores))
+    if k < 1:
+        return np.zeros(0, np.intp)
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    candidates = np.flatnonzero(scores >= least)
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]

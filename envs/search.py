@@ -1,0 +1,185 @@
+"""Multi-turn question answering by search, for Gymnasium: text in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Tuple
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from sdsearch.envs.any_text import AnyText
+from sdsearch.envs.episode import Episode
+from sdsearch.envs.game import Game
+
+Flags = NDArray[np.bool_]
+
+
+class SearchEnv(gymnasium.Env[str, str]):
+    """One episode at a time. An action is all that the agent wrote in one turn; see `Game` for the settings.
+
+    The first observation is the prompt, later ones are what to append, and after the end there is nothing ("").
+    `terminated` means that the agent answered (or, with `on_invalid="end"`, failed to act); `truncated` that the turns
+    were used up or the retriever could not be reached. `info["stop_reason"]` tells them apart.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(self, **settings: Any) -> None:
+        """Take the settings of `Game`."""
+        self.game = Game(**settings)
+        self.observation_space, self.action_space = AnyText(), AnyText()
+        self._episode: Episode | None = None
+
+    @property
+    def episode(self) -> Episode:
+        """The current episode. Raises `ResetNeeded` when there is none."""
+        if self._episode is None:
+            raise ResetNeeded("no episode has begun: call `reset` first")
+        return self._episode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin an episode about `options["question"]`, or else about a random question."""
+        super().reset(seed=seed)
+        asked = allowed(options, "question").get("question")
+        self._episode = self.game.begin(asked or self.game.draw(self.np_random))
+        return self._episode.shown, report(self._episode)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take one action. Raises `ResetNeeded` after the end."""
+        episode = self.episode
+        if episode.stop_reason is not None:
+            raise ResetNeeded(f"the episode has ended ({episode.stop_reason}): call `reset` first")
+        self.game.play([episode], [action])
+        return episode.shown, episode.reward, episode.terminated, episode.truncated, report(episode)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs, ready for JSON."""
+        return {"episode": self.episode.state(), "dice": self.np_random.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Go back to a state and return what the agent was shown last."""
+        self._episode = self.game.begin(self.game.questions[0])
+        self._episode.restore(state["episode"])
+        self.np_random.bit_generator.state = state["dice"]
+        return self._episode.shown, report(self._episode)
+
+
+class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
+    """Many episodes at once, with one retrieval batch a turn; see `SearchEnv` for the texts, `Game` for the settings.
+
+    There is no automatic reset: an episode that has ended ignores further actions (its observation is "", its reward 0)
+    until `reset` begins another one, everywhere or where `options["reset_mask"]` is true. `reset` takes the questions
+    from `options["questions"]`, one per episode, or draws them. `infos` are filled in where an action was taken.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        """Take the number of episodes and the settings of `Game`."""
+        if num_envs < 1:
+            raise ValueError(f"got num_envs={num_envs}, expected at least 1")
+        self.game = Game(**settings)
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = AnyText(), AnyText()
+        self.observation_space = Tuple([AnyText() for _ in range(num_envs)])
+        self.action_space = Tuple([AnyText() for _ in range(num_envs)])
+        self.episodes: list[Episode] = []
+        self._owed = np.zeros(num_envs, dtype=np.bool_)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Begin new episodes and return their prompts (and, where none was begun, what was shown last)."""
+        super().reset(seed=seed)
+        given = allowed(options, "questions", "reset_mask")
+        mask = self._mask(given.get("reset_mask"))
+        questions = given.get("questions")
+        if questions is None:
+            questions = [self.game.draw(self.np_random) for _ in range(self.num_envs)]
+        if len(questions) != self.num_envs:
+            raise ValueError(f"got {len(questions)} questions, expected one for each of {self.num_envs} episodes")
+        self.episodes = [self.game.begin(q) if mask[i] else self.episodes[i] for i, q in enumerate(questions)]
+        self._owed |= mask
+        return self._shown(), self._infos(mask)
+
+    def step(self, actions: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+        """Take one action in each episode that goes on. The reward of an episode is paid once, at its end."""
+        if not self.episodes:
+            raise ResetNeeded("no episode has begun: call `reset` first")
+        if len(actions) != self.num_envs:
+            raise ValueError(f"got {len(actions)} actions, expected one for each of {self.num_envs} episodes")
+        live = [i for i, e in enumerate(self.episodes) if e.stop_reason is None]
+        self.game.play([self.episodes[i] for i in live], [actions[i] for i in live])
+        paid = self._owed.copy()
+        over = np.array([e.stop_reason is not None for e in self.episodes])
+        rewards = np.array([e.reward for e in self.episodes]) * paid
+        self._owed &= ~over
+        terminated = np.array([e.terminated for e in self.episodes])
+        truncated = np.array([e.truncated for e in self.episodes])
+        return self._shown(), rewards, terminated, truncated, self._infos(paid)
+
+    def end(self, index: int, stop_reason: str) -> None:
+        """End an episode from outside, such as for "context_full"; the next `step` pays its reward."""
+        self.episodes[index].close(stop_reason)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs, ready for JSON."""
+        return {
+            "episodes": [e.state() for e in self.episodes],
+            "owed": self._owed.tolist(),
+            "dice": self.np_random.bit_generator.state,
+        }
+
+    def restore(self, state: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Go back to a state and return what the agents were shown last."""
+        if len(state["episodes"]) != self.num_envs:
+            raise ValueError(f"got the state of {len(state['episodes'])} episodes, expected {self.num_envs}")
+        self.episodes = [self.game.begin(self.game.questions[0]) for _ in range(self.num_envs)]
+        for episode, saved in zip(self.episodes, state["episodes"], strict=True):
+            episode.restore(saved)
+        self._owed = np.array(state["owed"], dtype=np.bool_)
+        self.np_random.bit_generator.state = state["dice"]
+        return self._shown(), self._infos(np.ones(self.num_envs, dtype=np.bool_))
+
+    def _shown(self) -> tuple[str, ...]:
+        return tuple(e.shown for e in self.episodes)
+
+    def _infos(self, mask: Flags) -> dict[str, Any]:
+        infos: dict[str, Any] = {}
+        for i in np.flatnonzero(mask):
+            infos = self._add_info(infos, report(self.episodes[i]), int(i))
+        return infos
+
+    def _mask(self, mask: Any) -> Flags:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=np.bool_)
+        if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(f"got reset_mask={mask!r}, expected {self.num_envs} booleans in an array")
+        if not self.episodes and not mask.all():
+            raise ResetNeeded("no episode has begun: the first `reset` has no mask")
+        return mask
+
+
+def report(episode: Episode) -> dict[str, Any]:
+    """Return the `info` of an episode. `hits` are the ids of the passages that the last action found."""
+    return {
+        "question": episode.question.id,
+        "turns": len(episode.turns),
+        "hits": episode.turns[-1].hits if episode.turns else (),
+        "answer": episode.answer,
+        "stop_reason": episode.stop_reason,
+        "outage": episode.outage,
+    }
+
+
+def allowed(options: dict[str, Any] | None, *names: str) -> dict[str, Any]:
+    """Return the options. Raises `ValueError` for a name that is not among `names`, which would have no effect."""
+    unknown = set(options or {}) - set(names)
+    if unknown:
+        raise ValueError(f"got the options {sorted(unknown)}, expected {list(names)}")
+    return options or {}

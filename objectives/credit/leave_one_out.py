@@ -1,0 +1,23 @@
+"""RLOO: a trajectory deserves its reward minus the mean of the other rewards of its group.
+
+The own reward is kept out of the baseline, which makes the baseline independent of the action and the gradient unbiased
+(Ahmadian et al., 2402.14740); R - mean of the others = n / (n - 1) * (R - mean of all).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdsearch.objective import Credit, whole
+from sdsearch.trajectory import Group
+
+
+class LeaveOneOut(Credit):
+    """n / (n - 1) * (R - mean), on every sampled token. A group of one keeps its reward: it has no baseline."""
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        total, others = sum(t.reward for t in group.kept), len(group.kept) - 1
+        baseline = [(total - t.reward) / others if others else 0.0 for t in group.kept]
+        return [whole(t, t.reward - b) for t, b in zip(group.kept, baseline, strict=True)]

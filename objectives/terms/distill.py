@@ -1,0 +1,71 @@
+"""Self-distillation: the policy learns, at chosen tokens, what it would have written had it seen a hint.
+
+The teacher is the same model with a hint before the prompt, scoring the student's own tokens, so credit arrives per
+token without another model (SD-Search, 2605.18299: hindsight at query tokens, Jensen-Shannon, top 50). SDPO, OPSD and
+SDFT are other settings of the same fields.
+
+SD-Search leaves open who owns the top k and what becomes of the rest. Default: the student's, as in SDPO's code, for it
+is where the student can move mass, and a bucket for the rest: that compares two coarser distributions, so it is never
+above the exact Jensen-Shannon or KL divergence, and mass that leaves the support is seen.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from sdsearch.divergence import Divergence, Tail, compare, entropy, pick, reduced, top
+from sdsearch.metrics import correct
+from sdsearch.objective import Hint, Rows, Selection, Teacher, Term, Values
+from sdsearch.tokens import TokenTable
+from sdsearch.trajectory import Group, Span
+
+
+class Distill(Term):
+    """A divergence between the policy and its hinted self; no gradient reaches the teacher."""
+
+    normalise: Literal["token", "trajectory"] = "trajectory"
+    hint: Hint
+    rows: Literal["query", "answer", "think", "policy"] = "query"
+    """The tokens to distil: of one span, or all that were sampled."""
+    divergence: Divergence = "jsd"
+    beta: float = Field(0.5, gt=0, lt=1)
+    """The teacher's part in the mixture of `jsd` (GKD, 2306.13649); a half makes it symmetric."""
+    top_k: int | None = Field(50, ge=1)
+    """Compare these tokens of the vocabulary only; None: all."""
+    support: Literal["student", "teacher"] = "student"
+    """Whose most probable tokens they are."""
+    tail: Tail = "bucket"
+    """The mass of all other tokens: one more token, spread over those kept, or left out of the sum."""
+    teacher: Teacher = "live"
+    gate: Literal["all", "mixed", "has_correct"] = "all"
+    """Which groups: all, those with right and wrong answers, or those with a right one."""
+    correct_by: Literal["f1", "exact_match"] = "f1"
+    """What `gate` calls right: an F1, or an exact match, above 0."""
+
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        """Choose the tokens of the span in the groups that pass the gate and have a hint."""
+        texts = self.hint.texts(table.groups, seed)
+        pairs = zip(table.groups, texts, strict=True)
+        hints = [h if self.passes(g) else None for g, of in pairs for _, h in zip(g.kept, of, strict=True)]
+        wanted = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
+        return Selection(wanted, self.teacher, hints)
+
+    def passes(self, group: Group) -> bool:
+        """Say whether the gate lets a group through."""
+        right = [correct(t, self.correct_by) for t in group.kept]
+        return self.gate == "all" or (any(right) and (self.gate == "has_correct" or not all(right)))
+
+    def values(self, rows: Rows) -> Values:
+        """Return losses [rows]; logs how much more the teacher likes the sampled token, and how much surer it is."""
+        owner = rows.teacher if self.support == "teacher" else rows.logits.detach()
+        support = top(owner, self.top_k)
+        student, teacher = (reduced(x, support, self.tail) for x in (rows.logits, rows.teacher))
+        with torch.no_grad():
+            metrics = {
+                "gap": pick(rows.teacher, rows.table.token) - rows.logprob,
+                "entropy_gap": entropy(rows.logits) - entropy(rows.teacher),
+            }
+        return Values(compare(student, teacher, self.divergence, self.beta), metrics)

@@ -1,0 +1,51 @@
+"""KL divergence of the policy from a reference: do not forget what the reference knows.
+
+Outcome reward alone wears away what it does not measure. k3 (Schulman, "Approximating KL divergence", 2020; GRPO,
+2402.03300, equation 4; `low_var_kl` in verl) is never negative and varies little, so it is the default. As losses the
+estimates differ from the quantity: where the policy is still the one that sampled, the mean gradient of k1 is zero,
+that of k2 is KL(policy || reference)'s, that of k3 KL(reference || policy)'s. "full" is KL(policy || reference) itself.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sdsearch.divergence import LIMIT, compare, pick
+from sdsearch.objective import Rows, Selection, Term, Values
+from sdsearch.tokens import TokenTable
+
+
+class KL(Term):
+    """An estimate of KL(policy || reference) at every sampled token. The reference sees what the policy saw."""
+
+    estimator: Literal["k1", "k2", "k3", "full"] = "k3"
+    """From the sampled token (k1, k2, k3), or over the whole vocabulary."""
+    teacher: Literal["ema", "frozen"] = "frozen"
+    """The reference: a moving average of the weights, or the weights at the start."""
+
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        """Choose every row."""
+        return Selection(torch.ones_like(table.token, dtype=torch.bool), self.teacher)
+
+    def values(self, rows: Rows) -> Values:
+        """Return losses [rows], in nats."""
+        if self.estimator == "full":
+            return Values(compare(rows.logits.log_softmax(1), rows.teacher.log_softmax(1), "reverse_kl"), {})
+        return Values(estimate(rows.logprob, pick(rows.teacher, rows.table.token), self.estimator), {})
+
+
+def estimate(logprob: Tensor, reference: Tensor, estimator: Literal["k1", "k2", "k3"]) -> Tensor:
+    """Estimate the divergence from log-probabilities [N] of sampled tokens.
+
+    With r = log reference - log p: k1 = -r, k2 = r^2 / 2, k3 = exp(r) - 1 - r, where r is clamped: exp would overflow.
+    """
+    r = reference - logprob
+    if estimator == "k1":
+        return -r
+    if estimator == "k2":
+        return r.square() / 2
+    r = r.clamp(-LIMIT, LIMIT)
+    return r.expm1() - r

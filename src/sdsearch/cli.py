@@ -1,0 +1,190 @@
+"""The command `sdsearch`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+import sdsearch
+from sdsearch.errors import SdsearchError, SpecError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from sdsearch.spec import Experiment
+
+M = TypeVar("M", bound="BaseModel")
+
+
+class Commands(TyperGroup):
+    """Says what went wrong in a line instead of a traceback, where the library raised it on purpose."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Exit codes: 1 an error of ours, 2 a wrong command line, 130 Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except SdsearchError as error:
+            complain(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            complain(
+                "interrupted" + ("; --resume goes on from the last checkpoint" * (ctx.invoked_subcommand == "train"))
+            )
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    name="sdsearch",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train search agents and compare ways to assign credit. One YAML file, the *spec*, says all about a run.",
+    epilog="Start with `sdsearch train specs/sd_search.yaml`; `sdsearch list` shows what a spec can name.",
+)
+
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="A YAML file, or the name of one that comes with sdsearch.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one value: train.steps=3, objective.terms.1.weight=0.5. Repeatable."
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FOLDER", help="Where runs are kept, instead of the spec's `out`.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Options that need no command."""
+    if version:
+        typer.echo(sdsearch.__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def train(
+    spec: Spec,
+    set: Set = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; a run that is there is moved aside.")] = False,
+) -> None:
+    """Train the spec's agent, evaluate it, and leave everything in `runs/<name>/<seed>/`."""
+    experiment = experiment_of(spec, set, out)
+    from sdsearch.train import train as run
+
+    typer.echo(run(experiment, resume=resume, fresh=fresh).folder)
+
+
+@app.command("eval")
+def evaluate(spec: Spec, set: Set = None) -> None:
+    """Play the spec's test questions with its agent as it is, and print how it did."""
+    experiment = experiment_of(spec, set)
+    from sdsearch.evaluate import evaluate as play
+    from sdsearch.evaluate import mean
+    from sdsearch.world import World
+
+    settings = experiment.evaluate
+    questions = experiment.data.test.questions()[: settings.questions]
+    actor = experiment.agent.open(experiment.environment.protocol)
+    figures = mean(play(World(experiment.environment), actor, questions, settings.batch, experiment.seed))
+    table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.3f}")
+    Console().print(table)
+
+
+@app.command()
+def check(
+    specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="The YAML files.")],
+    set: Set = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is wrong.")] = False,
+) -> None:
+    """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1)."""
+    resolved, wrong = [], []
+    for path in specs:
+        try:
+            resolved.append(f"# {path}\n{experiment_of(path, set).dump()}")
+        except SpecError as error:
+            wrong.append(str(error))
+    if not quiet:
+        typer.echo("---\n".join(resolved), nl=False)
+    if wrong:
+        raise SpecError("\n".join(wrong))
+
+
+@app.command("list")
+def catalogue(
+    family: Annotated[str | None, typer.Argument(help="Show only this family, such as `credit`.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show what can be set in this component of the family.")] = None,
+) -> None:
+    """Show what a spec can name: the components, by family, and the specs that come with sdsearch."""
+    from sdsearch.catalogue import components, family_of, parameters, specs
+    from sdsearch.spec import families
+
+    if family and name:
+        table = Table("parameter", "default", "what it is", box=None, pad_edge=False)
+        for parameter in parameters(family_of(family), name):
+            table.add_row(*parameter)
+    else:
+        table = Table("family", "type", "what it is", box=None, pad_edge=False)
+        chosen = [family_of(family)] if family else families().values()
+        for entry in [*(e for f in chosen for e in components(f)), *(specs() if not family else ())]:
+            table.add_row(*entry)
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def index(spec: Spec, set: Set = None) -> None:
+    """Build the index of the spec's retriever, or make sure that it is there."""
+    retriever = experiment_of(spec, set).environment.retriever
+    since = time.perf_counter()
+    retriever.open()
+    typer.echo(f"{retriever.type}: ready after {time.perf_counter() - since:.1f} s")
+
+
+@app.command()
+def warmstart(spec: Spec, set: Set = None, out: Out = None) -> None:
+    """Make the small model that the embedded experiments start from: clone it on scripted episodes."""
+    from sdsearch.warmstart import WarmStart
+    from sdsearch.warmstart import warmstart as make
+
+    for name, value in make(loaded(spec, set, out, WarmStart)).items():
+        typer.echo(f"{name}: {value:.4g}")
+
+
+def experiment_of(spec: Path, overrides: list[str] | None, out: Path | None = None) -> Experiment:
+    """Load an experiment as the command line names it."""
+    from sdsearch.spec import Experiment
+
+    return loaded(spec, overrides, out, Experiment)
+
+
+def loaded(spec: Path, overrides: list[str] | None, out: Path | None, model: type[M]) -> M:
+    """Load a spec as the command line names it: a file, or else one that comes with the package."""
+    from sdsearch.spec import load
+
+    ours = Path(sdsearch.__file__).parent
+    places = (spec, ours / spec, ours / "specs" / spec, ours / "specs" / f"{spec}.yaml")
+    found = next((p for p in places if p.is_file()), spec)
+    return load(found, [*(overrides or ()), *([f"out={json.dumps(str(out))}"] if out else ())], model=model)
+
+
+def complain(message: str) -> None:
+    """Print to standard error, as it is."""
+    typer.echo(message, err=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,70 @@
+"""What can be said about logits [N, V]: the probability of a token, the entropy, the distance to other logits.
+
+All of it is computed from log-probabilities: float32 then holds for any finite logits.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Divergence = Literal["jsd", "forward_kl", "reverse_kl", "mse"]
+Tail = Literal["bucket", "renormalise", "drop"]
+
+LIMIT = 20.0
+"""Log-ratios are clamped to this size before `exp`, which would overflow."""
+
+
+def pick(logits: Tensor, token: Tensor) -> Tensor:
+    """Return the log-probability of one token per row: logits [N, V], tokens [N] -> [N]."""
+    return logits.gather(1, token[:, None]).squeeze(1) - logits.logsumexp(1)
+
+
+def ratio(logprob: Tensor, reference: Tensor) -> Tensor:
+    """Return exp(logprob - reference), between exp(-LIMIT) and exp(LIMIT)."""
+    return (logprob - reference).clamp(-LIMIT, LIMIT).exp()
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Return the entropy in nats: logits [N, V] -> [N]."""
+    logprobs = logits.log_softmax(1)
+    return -(logprobs.exp() * logprobs).sum(1)
+
+
+def top(logits: Tensor, k: int | None) -> Tensor | None:
+    """Return the ids of the `k` most probable tokens, [N, k]; None: all of them."""
+    return None if k is None or k >= logits.shape[1] else logits.topk(k, 1).indices
+
+
+def reduced(logits: Tensor, support: Tensor | None, tail: Tail) -> Tensor:
+    """Return log-probabilities on a support: logits [N, V], token ids [N, k] -> [N, k], or [N, k + 1] with a bucket."""
+    if support is None:
+        return logits.log_softmax(1)
+    kept = logits.gather(1, support)
+    if tail == "drop":
+        return kept - logits.logsumexp(1, keepdim=True)
+    if tail == "bucket":
+        rest = logits.scatter(1, support, -torch.inf).logsumexp(1, keepdim=True)
+        kept = torch.cat([kept, rest], 1)
+    return kept.log_softmax(1)
+
+
+def compare(student: Tensor, teacher: Tensor, divergence: Divergence, beta: float = 0.5) -> Tensor:
+    """Return a divergence of log-probabilities [N, K] in nats: [N].
+
+    forward_kl = KL(teacher || student), reverse_kl = KL(student || teacher), jsd = beta KL(teacher || M)
+    + (1 - beta) KL(student || M) with M = beta teacher + (1 - beta) student; mse = the squared differences of the
+    probabilities, summed: a mean over the support would shrink as top_k grows.
+    """
+    p, q = student.exp(), teacher.exp()
+    if divergence == "mse":
+        return (p - q).square().sum(1)
+    if divergence == "forward_kl":
+        return (q * (teacher - student)).sum(1)
+    if divergence == "reverse_kl":
+        return (p * (student - teacher)).sum(1)
+    mixed = torch.logaddexp(student + log(1 - beta), teacher + log(beta))
+    return (beta * q * (teacher - mixed) + (1 - beta) * p * (student - mixed)).sum(1)

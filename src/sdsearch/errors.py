@@ -1,0 +1,39 @@
+"""Every error that the library raises on purpose. Each message says what was got, what is expected and what to do."""
+
+from __future__ import annotations
+
+
+class SdsearchError(Exception):
+    """Base of all our errors: the command line prints its message without a traceback."""
+
+
+class SpecError(SdsearchError):
+    """A spec is wrong; the message lists every problem at once."""
+
+
+class ComponentError(SdsearchError):
+    """A `type:` names nothing that can be used."""
+
+
+class DataError(SdsearchError):
+    """A data set or a corpus is empty or malformed."""
+
+
+class IndexMismatch(SdsearchError):
+    """An index on disk was built from another corpus or embedder."""
+
+
+class ModelError(SdsearchError):
+    """A model or tokeniser lacks what is needed."""
+
+
+class ContextError(SdsearchError):
+    """The context is too short for what must fit into it."""
+
+
+class CheckpointError(SdsearchError):
+    """A checkpoint is missing, broken or belongs to another spec."""
+
+
+class RetrieverUnavailable(SdsearchError):
+    """The retriever could not be reached or answered wrongly: an outage, not an empty result."""

@@ -1,0 +1,198 @@
+"""Two sums: credit per sampled token, and a loss over rows of the token table.
+
+credit_t = sum_i w_i * credit_i(group)_t                        "never credited" (NaN) is not zero
+loss     = sum_j w_j(step) * sum_t share_j,t * value_j,t        share_j is counted over the whole step
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.component import Component, Settings
+from sdsearch.trajectory import Group, Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sdsearch.plan import Plan
+    from sdsearch.tokens import TokenTable
+
+Teacher = Literal["live", "ema", "frozen"]
+Hints = Sequence[str | None]
+Reduce = Callable[["Tensor"], "Tensor"]
+
+
+class Credit(Component):
+    """Says how much each sampled token deserves."""
+
+    family: ClassVar[str] = "credit"
+
+    weight: float = 1.0
+
+    @abstractmethod
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per trajectory of `group.kept`, shape [sampled tokens]; NaN: never credited.
+
+        `group.kept` is not empty, its rewards are finite.
+        """
+
+
+class Hint(Component):
+    """Says what the teacher sees before the prompt."""
+
+    family: ClassVar[str] = "hint"
+
+    @abstractmethod
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
+        """Return for each group, for each of its kept trajectories, the hint; None: this one has no teacher."""
+
+
+class Selection(NamedTuple):
+    """The rows that a term works on."""
+
+    rows: Tensor
+    """Bool, shape [rows of the table]."""
+    teacher: Teacher | None = None
+    """The weights that score these rows a second time, without gradient."""
+    hints: Hints | None = None
+    """What the teacher sees before the prompt, one per trajectory of the table; rows of a None are dropped.
+
+    No hints at all: the teacher sees what the policy saw.
+    """
+
+
+class Rows(NamedTuple):
+    """What a term gets to see of a micro-batch: only the rows that it selected, in table order."""
+
+    table: TokenTable
+    """The selected rows."""
+    logits: Tensor
+    """The policy's logits, with gradient, at the sampling temperature; shape [rows, vocabulary]."""
+    teacher_logits: Tensor | None
+    """The teacher's logits for the same tokens, without gradient; shape [rows, vocabulary]."""
+
+    @property
+    def logprob(self) -> Tensor:
+        """The policy's log-probability of the sampled tokens now, with gradient; shape [rows]."""
+        from sdsearch.divergence import pick
+
+        return pick(self.logits, self.table.token)
+
+    @property
+    def teacher(self) -> Tensor:
+        """The teacher's logits; raises `ValueError` when nobody gave any."""
+        if self.teacher_logits is None:
+            raise ValueError("got rows without teacher logits, expected a term that names a teacher in its selection")
+        return self.teacher_logits
+
+
+class Values(NamedTuple):
+    """What a term makes of its rows; each row's number depends on nothing but that row."""
+
+    loss: Tensor
+    """The loss of each row, shape [rows]."""
+    metrics: Mapping[str, Tensor]
+    """Other figures of each row, without gradient, for the log: averaged with the same shares as the loss."""
+
+
+class Step(Settings):
+    """A weight that is zero before `from_step` and `value` from then on. Steps count from 0."""
+
+    from_step: int = Field(0, ge=0)
+    """So many steps go without: SD-Search has 50."""
+    value: float = 1.0
+    ramp: int = Field(0, ge=0)
+    """Rise in so many equal parts, the last of which reaches `value`; 0 and 1: at once."""
+
+    def at(self, step: int) -> float:
+        """Return the weight at a step."""
+        done = step - self.from_step + 1
+        return self.value * min(1.0, max(0, done) / max(1, self.ramp))
+
+
+class Term(Component):
+    """One summand of the loss."""
+
+    family: ClassVar[str] = "term"
+
+    weight: float | Step = 1.0
+    normalise: Literal["token", "trajectory"] = "token"
+    """"token": every selected row of the step counts the same; "trajectory": every trajectory that has rows does."""
+
+    @abstractmethod
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        """Return the rows to work on; sees the table of the whole step, which may be empty."""
+
+    @abstractmethod
+    def values(self, rows: Rows) -> Values:
+        """Return the loss of each row. Called once for each micro-batch that holds at least one selected row."""
+
+    def weight_at(self, step: int) -> float:
+        """Return the weight at a step, counted from 0."""
+        return self.weight.at(step) if isinstance(self.weight, Step) else self.weight
+
+
+class Objective(Settings):
+    """The two sums of a spec."""
+
+    credit: list[Credit] = Field(default_factory=list)
+    """Summed per token; without any, nothing is credited and the terms that need credit have no rows."""
+    terms: list[Term] = Field(min_length=1)
+
+    def credits(self, groups: Sequence[Group]) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, group after group, shape [sampled tokens]; NaN: never credited.
+
+        A token that some credit leaves out has the sum of the others. Raises `ValueError` when a reward is not finite
+        or a credit does not fit its group.
+        """
+        return [total for group in groups if group.kept for total in self._credits(group)]
+
+    def _credits(self, group: Group) -> list[NDArray[np.float64]]:
+        rewards = [t.reward for t in group.kept]
+        if not np.isfinite(rewards).all():
+            raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
+        expected = [(t.sampled,) for t in group.kept]
+        totals = [np.full(shape, np.nan) for shape in expected]
+        for credit in self.credit:
+            parts = credit.assign(group)
+            if (got := [np.shape(p) for p in parts]) != expected:
+                raise ValueError(f"credit {credit.type}: got arrays of shapes {got}, expected {expected}")
+            for total, part in zip(totals, parts, strict=True):
+                scored = ~np.isnan(part)
+                total[scored] = np.nan_to_num(total[scored]) + credit.weight * part[scored]
+        return totals
+
+    @property
+    def teachers(self) -> set[str]:
+        """The weights that teach at some step ("live", "ema", "frozen"): the last two must be kept from the start."""
+        from sdsearch.tokens import TokenTable
+
+        nothing = TokenTable.build([], [])
+        used = [t.select(nothing, 0).teacher for t in self.terms if t.weight_at(sys.maxsize)]
+        return {t for t in used if t is not None}
+
+    def plan(self, table: TokenTable, step: int, seed: int, reduce: Reduce | None = None) -> Plan:
+        """Choose the rows of every term whose weight at `step` (counted from 0) is not zero, and their shares.
+
+        Each step draws its own seed from `seed`. `reduce` sums counts, an int64 tensor with one number per term, over
+        all processes; the shares then add up to 1 over all of them together. It is called once, in every process.
+        """
+        from sdsearch.plan import make
+
+        names = [t.type for t in self.terms]
+        names = [f"{n}_{names[:i].count(n) + 1}" if n in names[:i] else n for i, n in enumerate(names)]
+        live = [(n, t, t.weight_at(step)) for n, t in zip(names, self.terms, strict=True) if t.weight_at(step)]
+        return make(table, live, Random(f"{seed}/{step}").getrandbits(32), reduce)
+
+
+def whole(trajectory: Trajectory, value: float) -> NDArray[np.float64]:
+    """Spread one number over every sampled token of a trajectory."""
+    return np.full(trajectory.sampled, value)

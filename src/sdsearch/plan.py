@@ -1,0 +1,131 @@
+"""What one step computes: the rows of each term, how much each row counts, and the loss of any part of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdsearch.objective import Hints, Rows, Selection, Teacher, Term
+from sdsearch.tokens import TokenTable
+
+Score = Callable[[Tensor], Tensor]
+Teach = Callable[[Teacher, Hints | None, Tensor], Tensor]
+
+
+class Planned(NamedTuple):
+    """A term's part in one step."""
+
+    name: str
+    """Its type; the second of a kind is called "kind_2", and so on."""
+    term: Term
+    weight: float
+    selection: Selection
+    share: Tensor
+    """Each row's share in the mean over the step, shape [rows of the table]: zero off the selection, sum 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What one step computes: fixed before it is cut into micro-batches, so that the cut changes nothing."""
+
+    table: TokenTable
+    terms: tuple[Planned, ...]
+
+    @property
+    def needed(self) -> Tensor:
+        """The rows that at least one term selected; bool, shape [rows of the table]."""
+        needed = self.table.token.new_zeros(len(self.table)).bool()
+        for planned in self.terms:
+            needed = needed | planned.selection.rows
+        return needed
+
+    def loss(self, part: Tensor, logits: Score, teacher: Teach | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the share of the step's loss that falls on some rows of the table, and the figures for the log.
+
+        Both add up: over any partition of the rows the losses sum to the loss of the step, and the figures, without
+        gradient, to its means ("<term>/rows" to a count). A part without a needed row gives a zero without gradient.
+
+        Args:
+            part: Indices of rows.
+            logits: Given indices of rows, ascending, returns the policy's logits, shape [indices, vocabulary].
+            teacher: Given the weights' name, one hint per trajectory (or None) and indices, does so for a teacher.
+        """
+        part = part.sort().values
+        part = part[self.needed[part]]
+        scored = checked(logits(part), part, "the policy") if len(part) else None
+        total = self.table.logprob.new_zeros(())
+        figures: dict[str, Tensor] = {}
+        for name, term, weight, selection, share in self.terms:
+            mine = selection.rows[part]
+            index = part[mine]
+            mean = total.new_zeros(())
+            if scored is not None and len(index):
+                taught = self._teach(name, selection, index, teacher)
+                values = term.values(Rows(self.table.at(index), scored if mine.all() else scored[mine], taught))
+                mean = (share[index] * values.loss).sum()
+                total = total + weight * mean
+                figures |= {f"{name}/{k}": (share[index] * v.detach()).sum() for k, v in values.metrics.items()}
+            figures |= {f"{name}/loss": mean.detach(), f"{name}/rows": total.new_tensor(float(len(index)))}
+        return total, {"loss": total.detach(), **figures}
+
+    def _teach(self, name: str, selection: Selection, index: Tensor, teach: Teach | None) -> Tensor | None:
+        if selection.teacher is None:
+            return None
+        if teach is None:
+            raise ValueError(f"the term {name} needs the teacher {selection.teacher!r}, got none")
+        with torch.no_grad():
+            return checked(teach(selection.teacher, selection.hints, index), index, "the teacher").detach()
+
+
+def make(
+    table: TokenTable,
+    terms: Sequence[tuple[str, Term, float]],
+    seed: int,
+    reduce: Callable[[Tensor], Tensor] | None = None,
+) -> Plan:
+    """Let the terms, given with their names and weights, choose their rows. For `reduce` see `Objective.plan`."""
+    chosen = [(name, term, weight, valid(name, table, term.select(table, seed))) for name, term, weight in terms]
+    parts = [portions(table, selection.rows, term.normalise) for _, term, _, selection in chosen]
+    counts = table.token.new_tensor([count for _, count in parts])
+    if reduce is not None:
+        counts = reduce(counts)
+    shares = [portion / count.clamp_min(1) for (portion, _), count in zip(parts, counts, strict=True)]
+    return Plan(table, tuple(Planned(*c, share) for c, share in zip(chosen, shares, strict=True)))
+
+
+def portions(table: TokenTable, rows: Tensor, normalise: str) -> tuple[Tensor, int]:
+    """Return each row's portion of one unit, float32 [rows of the table], and how many units there are.
+
+    A unit is a selected row ("token") or a trajectory that has at least one ("trajectory").
+    """
+    portion = rows.to(table.logprob.dtype)
+    if normalise == "token":
+        return portion, int(rows.sum())
+    per_trajectory = portion.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, portion)
+    return portion / per_trajectory.clamp_min(1)[table.trajectory], int((per_trajectory > 0).sum())
+
+
+def valid(name: str, table: TokenTable, selection: Selection) -> Selection:
+    """Return a selection without the rows whose trajectory has no hint. Raises `ValueError` when it cannot be used."""
+    rows, teacher, hints = selection
+    if str(rows.dtype) != "torch.bool" or rows.shape != (len(table),):
+        raise ValueError(f"term {name}: got rows {rows.dtype} {tuple(rows.shape)}, expected torch.bool {(len(table),)}")
+    if hints is None:
+        return selection
+    if teacher is None:
+        raise ValueError(f"term {name}: got hints and no teacher, expected the teacher that sees them")
+    if len(hints) != len(table.trajectories):
+        raise ValueError(f"term {name}: got {len(hints)} hints, expected one per trajectory, {len(table.trajectories)}")
+    taught = table.token.new_tensor([h is not None for h in hints]).bool()
+    return Selection(rows & taught[table.trajectory], teacher, hints)
+
+
+def checked(logits: Tensor, index: Tensor, who: str) -> Tensor:
+    """Return logits of `who` for rows `index`. Raises `ValueError` unless there is one row of them each."""
+    if logits.ndim != 2 or len(logits) != len(index):
+        raise ValueError(f"got logits of shape {tuple(logits.shape)} from {who}, expected ({len(index)}, vocabulary)")
+    return logits

@@ -1,0 +1,159 @@
+"""One YAML file says everything about a run: its sections, and the loader that reports every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar, overload
+
+from pydantic import BaseModel, Field, ValidationError
+
+from sdsearch.component import Component, Readers, Settings
+from sdsearch.document import Node
+from sdsearch.errors import SpecError
+from sdsearch.objective import Objective
+from sdsearch.problems import explain
+from sdsearch.reading import put, read
+from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
+from sdsearch.yamltext import write
+
+
+class Data(Settings):
+    """The questions."""
+
+    train: Dataset
+    """What the agent learns from."""
+    test: Dataset
+    """What it is judged by: the same questions in every evaluation."""
+
+
+class Environment(Settings):
+    """What the agent acts in."""
+
+    retriever: Retriever
+    """What is searched."""
+    protocol: Grammar = Field(default="search_r1", validate_default=True)
+    """How prompts, actions and observations are written."""
+    reward: Reward = Field(default="exact_match", validate_default=True)
+    """What an answer is worth."""
+    max_turns: int = Field(5, ge=1)
+    """The number of actions in an episode, the answer included."""
+    top_k: int = Field(3, ge=1)
+    """The number of passages that a search returns."""
+    on_invalid: Literal["retry", "end"] = "retry"
+    """What follows an invalid action: a notice and the next turn, or the end of the episode."""
+
+
+class Train(Settings):
+    """How the agent learns."""
+
+    steps: int = Field(100, ge=1)
+    """The number of times that rollouts are collected and learned from."""
+    questions: int = Field(8, ge=1)
+    """Questions per step."""
+    group: int = Field(5, ge=1)
+    """Rollouts per question."""
+    epochs: int = Field(1, ge=1)
+    """How often each step's rollouts are learned from; each time is one update of the weights."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """The learning rate of AdamW after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises to its value."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """The norm that a gradient is clipped to."""
+    tokens_per_batch: int = Field(16_384, ge=1)
+    """The number of tokens in a micro-batch, padding included; it bounds memory and does not change the result."""
+    ema: float = Field(0.05, gt=0, le=1)
+    """How far the averaged teacher (`teacher: ema` of a term) moves towards the policy in each step."""
+    precision: Literal["no", "bf16"] = "no"
+    """Mixed precision of the forward and backward pass."""
+    evaluate_every: int = Field(10, ge=0)
+    """Steps between evaluations; 0: only after the last step."""
+    checkpoint_every: int = Field(50, ge=0)
+    """Steps between checkpoints; 0: only after the last step."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """The number of checkpoints that are kept, the latest ones."""
+    max_outage_rate: float = Field(0.5, ge=0, le=1)
+    """The run stops when the retriever ends more than this share of a step's episodes."""
+
+
+class Evaluate(Settings):
+    """How the agent is judged."""
+
+    questions: int = Field(200, ge=1)
+    """The first so many questions of `data.test`."""
+    batch: int = Field(64, ge=1)
+    """The number of episodes that are played at once."""
+    greedy: bool = True
+    """Whether the likeliest token is taken; if not, tokens are sampled as in training."""
+
+
+class Experiment(Settings):
+    """A spec: the data, the environment, the agent, and how it learns and is judged."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    """The name of the run and of its folder; by default that of the file. It is not taken over from `base`."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Everything random is drawn from it."""
+    out: Path = Path("runs")
+    """Where runs are kept, seen from the folder in which the command is given."""
+    data: Data
+    """The questions."""
+    environment: Environment
+    """What the agent acts in."""
+    agent: Agent
+    """Who acts."""
+    objective: Objective | None = None
+    """What is learned; none for an agent that is only evaluated."""
+    train: Train = Train()
+    """How the agent learns."""
+    evaluate: Evaluate = Evaluate()
+    """How the agent is judged."""
+
+    @property
+    def folder(self) -> Path:
+        """Where this run leaves everything: `out/name/seed`."""
+        return self.out / self.name / str(self.seed)
+
+    def dump(self) -> str:
+        """Return the spec in YAML, defaults written out; loading it gives an equal experiment."""
+        return write(self.model_dump(mode="json"))
+
+
+def families() -> dict[str, type[Component]]:
+    """Return every family that a spec can name a member of, sorted by name."""
+    return {c.family: c for c in sorted(Component.__subclasses__(), key=lambda c: c.family) if c.__dict__.get("family")}
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@overload
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment: ...
+@overload
+def load(path: str | Path, overrides: Sequence[str] = (), *, model: type[M]) -> M: ...
+def load(path: str | Path, overrides: Sequence[str] = (), *, model: type[BaseModel] = Experiment) -> BaseModel:
+    """Read a spec.
+
+    `overrides` are texts such as "train.steps=3" or "objective.terms.1.weight=0.5"; the value is YAML, and a mapping is
+    merged as one of a spec onto its `base` is. Raises `SpecError`, which lists everything that is wrong.
+    """
+    problems: list[str] = []
+    root = read(Path(path), problems)
+    for override in overrides:
+        root = put(root, override, problems)
+    if "name" in model.model_fields and "name" not in root.value:
+        root.value["name"] = Node(re.sub(r"[^\w.-]", "_", Path(path).stem, flags=re.A), root.place)
+    data, readers = root.plain(), Readers()
+    try:
+        built = model.model_validate(data, context=readers)
+    except ValidationError as error:
+        problems += explain(error, root, data, readers)
+    if problems:
+        raise SpecError("\n".join(problems))
+    return built

@@ -1,0 +1,69 @@
+"""What several tests need: a tiny policy with random weights and a real tokeniser, and a spec that trains it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdsearch.policy import Policy
+from sdsearch.warmstart import Shape, build
+
+TEXT = [f"Question: Which city does Airport {i} serve? Łódź, São Paulo, {i * 37}." for i in range(200)]
+
+
+@pytest.fixture
+def tiny() -> Policy:
+    """Return a policy of two layers, its tags being tokens; the same weights each time."""
+    torch.manual_seed(0)
+    shape = Shape(layers=2, width=32, heads=4, feed_forward=64, vocabulary=400, context=512)
+    policy = build(shape, TEXT)
+    policy.model.eval()
+    return policy
+
+
+SPEC = """
+name: small
+out: {folder}/runs
+data:
+  train: {{type: jsonl, path: {folder}/questions.jsonl}}
+  test: {{type: jsonl, path: {folder}/questions.jsonl}}
+environment:
+  retriever: {{type: exact, corpus: {{type: jsonl, path: {folder}/corpus.jsonl}}, embedder: {{type: hashing}}}}
+  max_turns: 2
+agent: {{type: local, model: {folder}/model, max_new_tokens: 8, device: cpu}}
+objective:
+  credit: [{{type: parts.by_token}}]
+  terms:
+    - {{type: clipped_pg}}
+    - {{type: distill, hint: {{type: hindsight}}, rows: policy, weight: 0.5}}
+train: {{steps: 4, questions: 2, group: 3, learning_rate: 0.01, evaluate_every: 2, checkpoint_every: 1}}
+evaluate: {{questions: 2, greedy: false}}
+"""
+
+CREDIT = """
+from sdsearch.objective import Credit, whole
+
+class ByToken(Credit):
+    def assign(self, group):
+        return [whole(t, t.tokens[-1] % 3 - 1) for t in group.kept]
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a spec whose model, data and corpus are small files; its credit is arbitrary but seldom zero."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "by_token.py").write_text(CREDIT)
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny.model.save_pretrained(tmp_path / "model")
+    tiny.tokenizer.save_pretrained(tmp_path / "model")
+    questions = [
+        {"id": str(i), "question": f"Which city does Airport {i} serve?", "golden_answers": ["Rome"]} for i in range(5)
+    ]
+    corpus = [{"id": str(i), "title": f"Airport {i}", "text": f"Airport {i} serves Rome."} for i in range(9)]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC.format(folder=tmp_path))
+    return path

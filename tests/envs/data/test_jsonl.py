@@ -1,0 +1,180 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdsearch.envs.data.jsonl import JsonlPassages, JsonlQuestions, unquoted
+from sdsearch.errors import DataError
+from sdsearch.types import Passage, Question
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+
+
+def real(name: str) -> Path:
+    """Return a slice of a published data set, or skip."""
+    if not (SHARED / name).is_file():
+        pytest.skip(f"the slice of real records ../shared/data/{name} is not on this machine")
+    return SHARED / name
+
+
+def write(tmp_path: Path, *records: Any) -> Path:
+    file = tmp_path / "set.jsonl"
+    file.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
+    return file
+
+
+def passages(path: Path) -> list[Passage]:
+    return list(JsonlPassages(path=path).passages())
+
+
+def questions(path: Path) -> list[Question]:
+    return list(JsonlQuestions(path=path).questions())
+
+
+def test_passages_in_each_layout(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        {"id": "1", "contents": '"Ash"\nAsh is a tree.\nIt is tall.'},
+        {"id": 2, "contents": "Oak\nOak is another."},
+        {"id": "3", "title": "Elm", "text": "Elm is a third."},
+        "",
+        {"_id": "4", "text": "No title."},
+        {"id": "5", "contents": "One line only."},
+        {"id": "6", "contents": '"The "Big" One"\nQuotes inside.'},
+    )
+    assert passages(file) == [
+        Passage("1", "Ash", "Ash is a tree.\nIt is tall."),
+        Passage("2", "Oak", "Oak is another."),
+        Passage("3", "Elm", "Elm is a third."),
+        Passage("4", "", "No title."),
+        Passage("5", "", "One line only."),
+        Passage("6", 'The "Big" One', "Quotes inside."),
+    ]
+
+
+def test_questions_in_each_layout(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        {"id": "a", "question": "who?", "golden_answers": ["X", "x", "X"], "metadata": {"type": 1}},
+        {"id": 7, "question": " where? ", "golden_answers": "Y", "meta_data": {}},
+        {"question": "when?", "answer": ["1999", 2000]},
+        {"id": "c", "question": "what?", "possible_answers": '["poet", "writer"]'},
+        {"id": "d", "question": "which?", "answer": "[sic"},
+    )
+    assert questions(file) == [
+        Question("a", "who?", ("X", "x")),
+        Question("7", "where?", ("Y",)),
+        Question("set-3", "when?", ("1999", "2000")),
+        Question("c", "what?", ("poet", "writer")),
+        Question("d", "which?", ("[sic",)),
+    ]
+
+
+def test_limit_gzip_and_byte_order_mark(tmp_path: Path) -> None:
+    lines = "\ufeff" + "".join(f'{{"id": {i}, "text": "t\u2028{i}"}}\r\n' for i in range(5))
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    found = JsonlPassages(path=tmp_path / "p.jsonl.gz", limit=3).passages()
+    assert [(p.id, p.text) for p in found] == [("0", "t\u20280"), ("1", "t\u20281"), ("2", "t\u20282")]
+
+
+def test_a_broken_gzip_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(b'{"id": 1, "text": "x"}\n')[:-9])
+    with pytest.raises(DataError, match=r"p\.jsonl\.gz: got .*, expected a file that can be read to its end"):
+        passages(tmp_path / "p.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"Who wrote ""A B""?"', 'Who wrote "A B"?'),
+        ('"A B" was whose?', '"A B" was whose?'),
+        ('"A B"', '"A B"'),
+        ('"', '"'),
+        ('""', '""'),
+        ('He said ""no""', 'He said ""no""'),
+    ],
+)
+def test_csv_quoting_is_undone_and_nothing_else(text: str, expected: str) -> None:
+    assert unquoted(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{broken", r"set\.jsonl:2: got b'\{broken\\n' \(.*\), expected a JSON object"),
+        ("[1, 2]", r"set\.jsonl:2: got \[1, 2\], expected a JSON object"),
+        ("3", r"set\.jsonl:2: got 3, expected a JSON object"),
+        ("null", r"set\.jsonl:2: got null, expected a JSON object"),
+        ('{"id": "b"}', r"set\.jsonl:2: got the fields id, expected a text under text or contents"),
+        ('{"text": "x"}', r"set\.jsonl:2: got the fields text, expected a text under id or _id"),
+        ('{"id": true, "text": "x"}', r"set\.jsonl:2: got id True, expected a text under id"),
+        ('{"id": "b", "text": " "}', r"set\.jsonl:2: got text ' ', expected a text"),
+        ('{"id": "b", "text": 5}', r"set\.jsonl:2: got text 5, expected a text"),
+        ('{"id": "a", "text": "x"}', r"set\.jsonl:2: got the id 'a' of line 1 again, expected unique ids"),
+        ('{"id": "b", "text": "\\ud800"}', r"set\.jsonl:2: got .*surrogates not allowed"),
+    ],
+)
+def test_a_malformed_passage_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        passages(write(tmp_path, {"id": "a", "text": "fine"}, line))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"golden_answers": ["x"]}, "got the fields golden_answers, expected a text under question"),
+        ({"question": "q"}, "got the fields question, expected texts under golden_answers or answers or answer"),
+        ({"question": "q", "answer": []}, "got no answer, expected at least one"),
+        ({"question": "q", "answer": ["", " "]}, "got no answer, expected at least one"),
+        ({"question": "q", "answer": [{"text": "x"}]}, r"got the answers \[\{'text': 'x'\}\], expected texts"),
+    ],
+)
+def test_a_malformed_question_is_told_with_its_line(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=rf"set\.jsonl:1: {message}"):
+        questions(write(tmp_path, fields))
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b'{"id": "\xff", "text": "x"}\n')
+    with pytest.raises(DataError, match=r"x\.jsonl:1: .*can't decode byte 0xff"):
+        passages(tmp_path / "x.jsonl")
+
+
+def test_a_file_that_is_empty_or_missing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="got no record, expected at least one"):
+        passages(write(tmp_path, "", " "))
+    with pytest.raises(DataError, match=r"none\.jsonl, which is no file"):
+        questions(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("NQ-open.dev.jsonl", 3610),
+        ("nq_test_1000.flashrag.jsonl", 1000),
+        ("triviaqa_test_1000.flashrag.jsonl", 1000),
+        ("popqa_test_1000.flashrag.jsonl", 1000),
+        ("bamboogle_test_125.flashrag.jsonl", 125),
+        ("flashrag_quickstart_nq17.jsonl", 17),
+        ("ultrarag_sample_nq_10.jsonl", 10),
+    ],
+)
+def test_real_questions(name: str, count: int) -> None:
+    found = questions(real(name))
+    assert len(found) == count
+    assert all(q.id and q.text and q.answers and all(q.answers) for q in found)
+    assert not any('""' in text for q in found for text in (q.text, *q.answers))
+
+
+def test_real_popqa_answers_hold_the_aliases() -> None:
+    file = real("popqa_test_1000.flashrag.jsonl")
+    for line, question in zip(file.read_text().splitlines(), questions(file), strict=True):
+        assert set(json.loads(json.loads(line)["metadata"]["o_aliases"])) <= set(question.answers)
+
+
+def test_real_passages() -> None:
+    found = passages(real("corpus_10.jsonl"))
+    assert [p.id for p in found] == [str(i) for i in range(10)]
+    assert all(p.title and p.text and '"' not in p.title for p in found)

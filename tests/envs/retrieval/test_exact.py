@@ -1,0 +1,140 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sdsearch.envs.data.jsonl import JsonlPassages
+from sdsearch.envs.embedding.hashing import Hashing, HashingEncoder
+from sdsearch.envs.retrieval.exact import Exact, ExactSearcher, best
+from sdsearch.errors import DataError, IndexMismatch
+from sdsearch.testing import check_retriever
+from sdsearch.types import Passage
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from sdsearch.envs.data.jsonl import JsonlPassages
+from sdsearch.envs.embedding.hashing import Hashing, HashingEncoder
+from sdsearch.envs.retrieval.exact import Exact
+
+encode, calls = HashingEncoder.encode_passages, 0
+
+def dying(self, texts):
+    global calls
+    calls += 1
+    if calls == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return encode(self, texts)
+
+HashingEncoder.encode_passages = dying
+Exact(corpus=JsonlPassages(path=sys.argv[1]), embedder=Hashing(), path=Path(sys.argv[2]), batch_size=20).open()
+"""
+
+
+class Compass:
+    """Embeds the four letters N, E, S and W as directions."""
+
+    fingerprint = "compass"
+
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        directions = {"N": (0, 1), "E": (1, 0), "S": (0, -1), "W": (-1, 0)}
+        return np.array([directions[t[0]] for t in texts], np.float32)
+
+    encode_passages = encode_queries
+
+
+def test_keeps_the_contract(corpus: JsonlPassages) -> None:
+    check_retriever(Exact(corpus=corpus, embedder=Hashing()).open(), corpus.passages())
+
+
+def test_scores_are_cosines_and_equal_ones_go_by_id() -> None:
+    passages = [Passage(i, "", "") for i in "abcd"]
+    searcher = ExactSearcher(passages, Compass().encode_queries(["N", "E", "N", "S"]), Compass())
+    (hits,) = searcher.search(["N"], 4)
+    assert [(h.passage.id, h.score) for h in hits] == [("a", 1.0), ("c", 1.0), ("b", 0.0), ("d", -1.0)]
+    assert [h.passage.id for h in searcher.search(["N"], 1)[0]] == ["a"]
+    assert searcher.search(["E", "S"], 0) == [[], []]
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1), st.integers(1, 10))
+def test_best_is_a_stable_sort(scores: list[int], k: int) -> None:
+    expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
+    assert best(np.array(scores, np.float32), k).tolist() == expected
+
+
+def test_vectors_are_kept_and_shared(corpus: JsonlPassages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    retriever = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path / "index")
+    first = retriever.open().search(["fortress on the Dorn"], 5)
+    (file,) = (tmp_path / "index").glob("vectors-*.npy")
+    monkeypatch.setattr("sdsearch.envs.embedding.hashing.HashingEncoder.encode_passages", None)
+    assert retriever.open().search(["fortress on the Dorn"], 5) == first
+    assert np.load(file).shape == (200, 512)
+
+
+def test_another_corpus_or_embedder_gets_vectors_of_its_own(corpus: JsonlPassages, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    Exact(corpus=corpus, embedder=Hashing(), path=index).open()
+    Exact(corpus=corpus, embedder=Hashing(dim=64), path=index).open()
+    assert len(list(index.glob("vectors-*.npy"))) == 2
+    corpus.path.write_text(corpus.path.read_text().replace("Place 7 is a", "Place 7 was a"))
+    (hits,) = Exact(corpus=corpus, embedder=Hashing(), path=index).open().search(["Place 7"], 1)
+    assert hits[0].passage.text.startswith("Place 7 was a")
+    assert len(list(index.glob("vectors-*.npy"))) == 3
+
+
+def test_the_order_of_the_file_does_not_matter(corpus: JsonlPassages, tmp_path: Path) -> None:
+    Exact(corpus=corpus, embedder=Hashing(), path=tmp_path / "index").open()
+    lines = corpus.path.read_text().splitlines(keepends=True)
+    corpus.path.write_text("".join(reversed(lines)))
+    (hits,) = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path / "index").open().search(["Place 12"], 1)
+    assert hits[0].passage.title == "Place 12"
+    assert len(list((tmp_path / "index").glob("vectors-*.npy"))) == 1
+
+
+def test_a_killed_build_goes_on(corpus: JsonlPassages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = tmp_path / "index"
+    child = subprocess.run([sys.executable, "-c", DYING, str(corpus.path), str(index)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    (part,) = index.glob("*.part")
+    os.truncate(part, part.stat().st_size - 5)  # the last row did not reach the disk whole
+    sizes: list[int] = []
+    encode = HashingEncoder.encode_passages
+
+    def counting(self: HashingEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+        sizes.append(len(texts))
+        return encode(self, texts)
+
+    monkeypatch.setattr("sdsearch.envs.embedding.hashing.HashingEncoder.encode_passages", counting)
+    got = Exact(corpus=corpus, embedder=Hashing(), path=index, batch_size=20).open()
+    assert sizes == [1, 20, 20, 20, 20, 20, 1]  # one to learn the dimension, then what was missing: 200 - 99
+    assert np.array_equal(got.rows, Exact(corpus=corpus, embedder=Hashing()).open().rows)
+    assert not list(index.glob("*.part"))
+
+
+def test_a_broken_file_is_told(corpus: JsonlPassages, tmp_path: Path) -> None:
+    retriever = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path)
+    retriever.open()
+    (file,) = tmp_path.glob("vectors-*.npy")
+    np.save(file, np.zeros((3, 512), np.float32))
+    with pytest.raises(IndexMismatch, match=r"holds float32 \(3, 512\), expected float32 with 200 rows: delete it"):
+        retriever.open()
+    file.write_bytes(b"")
+    with pytest.raises(IndexMismatch, match="cannot be read as vectors"):
+        retriever.open()
+
+
+def test_a_corpus_with_an_id_used_twice_is_refused(corpus: JsonlPassages) -> None:
+    class Twice(JsonlPassages):
+        def passages(self) -> list[Passage]:
+            return [Passage("a", "", "x"), Passage("b", "", "y"), Passage("a", "", "z")]
+
+    with pytest.raises(DataError, match="uses the passage id 'a' twice"):
+        Exact(corpus=Twice(path=corpus.path), embedder=Hashing()).open()

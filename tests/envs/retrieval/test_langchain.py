@@ -1,0 +1,98 @@
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from sdsearch.envs.data.jsonl import JsonlPassages
+from sdsearch.envs.retrieval.langchain import LangChain, LangChainSearcher
+from sdsearch.errors import ComponentError, RetrieverUnavailable
+from sdsearch.testing import check_retriever
+
+TFIDF = "langchain_community.retrievers:TFIDFRetriever.from_documents"
+ANY = LangChain(factory="a:b")
+
+
+class Shelf(BaseRetriever):
+    """Gives the same documents to every query, or raises."""
+
+    documents: Sequence[Document] = ()
+    error: Any = None
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        if self.error:
+            raise self.error
+        return list(self.documents)
+
+
+def test_a_community_retriever_over_our_corpus(corpus: JsonlPassages) -> None:
+    searcher = LangChain(factory=TFIDF, corpus=corpus, kwargs={"k": 5}).open()
+    check_retriever(searcher, corpus.passages())
+    (hits,) = searcher.search(["Place 77"], 3)
+    assert hits[0].passage == next(p for p in corpus.passages() if p.id == "p077")
+    assert [h.score for h in hits] == [1, 1 / 2, 1 / 3]
+
+
+def test_a_vector_store_with_its_own_ids() -> None:
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+    store.add_documents([Document("Ships\ncarry goods", id="s", metadata={"title": "Ships"}), Document("Cars", id="c")])
+    (hits,) = LangChainSearcher(ANY, store.as_retriever()).search(["Cars"], 5)
+    assert [(h.passage.id, h.passage.title, h.passage.text) for h in hits] == [
+        ("c", "", "Cars"),
+        ("s", "Ships", "carry goods"),
+    ]
+
+
+def test_ids_scores_and_repeats_come_from_the_metadata() -> None:
+    shelf = Shelf(
+        documents=[
+            Document("one", metadata={"n": 1, "near": 0.2}),
+            Document("two", metadata={"n": 2, "near": 0.9}),
+            Document("one again", metadata={"n": 1, "near": 0.2}),
+        ]
+    )
+    settings = LangChain(factory="a:b", id_key="n", score_key="near")
+    (hits,) = LangChainSearcher(settings, shelf).search(["q"], 5)
+    assert [(h.passage.id, h.passage.text, h.score) for h in hits] == [("2", "two", 0.9), ("1", "one", 0.2)]
+    assert len(LangChainSearcher(settings, shelf).search(["q"], 1)[0]) == 1
+
+
+def test_documents_without_ids_are_told_apart_by_their_text() -> None:
+    shelf = Shelf(documents=[Document("one"), Document("two"), Document("one")])
+    (hits,) = LangChainSearcher(ANY, shelf).search(["q"], 5)
+    assert [h.passage.text for h in hits] == ["one", "two"]
+    assert len({h.passage.id for h in hits}) == 2
+
+
+def test_an_outage_is_typed_and_says_nothing_of_the_address() -> None:
+    searcher = LangChainSearcher(ANY, Shelf(error=ConnectionError("https://secret.example:9200 refused")))
+    with pytest.raises(RetrieverUnavailable, match=r"Shelf could not search \(ConnectionError\)") as caught:
+        searcher.search(["q"], 3)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_mistake_in_the_retriever_stays_a_mistake() -> None:
+    with pytest.raises(TypeError, match="mine"):
+        LangChainSearcher(ANY, Shelf(error=TypeError("mine"))).search(["q"], 3)
+
+
+@pytest.mark.parametrize("factory", ["nowhere.at.all:make", "json:nothing"])
+def test_a_factory_that_is_not_there(factory: str) -> None:
+    with pytest.raises(ComponentError, match="cannot be imported"):
+        LangChain(factory=factory).open()
+
+
+def test_a_factory_that_makes_something_else() -> None:
+    with pytest.raises(ComponentError, match="made a dict, expected a BaseRetriever"):
+        LangChain(factory="builtins:dict").open()
+
+
+def test_reading_a_spec_imports_no_langchain() -> None:
+    code = "import sys, sdsearch.envs.retrieval.langchain; assert not any('langchain_' in m for m in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

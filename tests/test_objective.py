@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from sdsearch.objective import Credit, Objective, Rows, Step, Term, whole
+from sdsearch.objectives.credit.group_mean import GroupMean
+from sdsearch.objectives.credit.leave_one_out import LeaveOneOut
+from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
+from sdsearch.objectives.terms.distill import Distill
+from sdsearch.objectives.terms.entropy import Entropy
+from sdsearch.objectives.terms.kl import KL
+from sdsearch.testing import VOCABULARY, example_groups, example_table, example_trajectory
+from sdsearch.trajectory import Group
+from sdsearch.types import Question
+
+QUESTION = Question("q", "Where?", ("here",))
+
+
+class FirstToken(Credit):
+    """Credits the first token of each trajectory with its reward, and no other."""
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        return [np.where(np.arange(t.sampled) == 0, t.reward, np.nan) for t in group.kept]
+
+
+class OneTooMany(Credit):
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        return [np.zeros(t.sampled + 1) for t in group.kept]
+
+
+def group(*rewards: float, lost: int = 0) -> Group:
+    plays = [example_trajectory(QUESTION, [("answer", "here")], r) for r in rewards]
+    plays += [example_trajectory(QUESTION, [("search", "x")], 9.0, lost=True)] * lost
+    return Group(QUESTION, tuple(plays))
+
+
+def credits(objective: Objective, *groups: Group) -> list[list[float]]:
+    return [c.tolist() for c in objective.credits(groups)]
+
+
+def test_credits_are_summed_with_their_weights() -> None:
+    objective = Objective(credit=[LeaveOneOut(weight=2.0), GroupMean(scale="none")], terms=[Entropy()])
+    assert credits(objective, group(1.0, 0.0)) == [[2.5] * 4, [-2.5] * 4]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_never_credited_is_not_zero(order: int) -> None:
+    parts = [FirstToken(), LeaveOneOut(weight=0.5)][::order]
+    assert credits(Objective(credit=parts, terms=[Entropy()]), group(1.0, 0.0)) == [
+        [1.5, 0.5, 0.5, 0.5],
+        [-0.5, -0.5, -0.5, -0.5],
+    ]
+
+
+def test_all_never_credited_stays_so() -> None:
+    (found,) = Objective(credit=[FirstToken(), FirstToken(weight=2.0)], terms=[Entropy()]).credits([group(1.0)])
+    assert found[0] == 3.0
+    assert np.isnan(found[1:]).all()
+    (found,) = Objective(terms=[Entropy()]).credits([group(1.0)])
+    assert np.isnan(found).all()
+
+
+def test_credit_of_zero_weight_is_zero() -> None:
+    assert credits(Objective(credit=[GroupMean(weight=0)], terms=[Entropy()]), group(1.0)) == [[0.0] * 4]
+
+
+def test_lost_trajectories_are_not_in_the_baseline() -> None:
+    objective = Objective(credit=[GroupMean(scale="none")], terms=[Entropy()])
+    assert credits(objective, group(lost=3), group(1.0, 0.0, lost=2)) == [[0.5] * 4, [-0.5] * 4]
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf")])
+def test_rewards_must_be_finite(reward: float) -> None:
+    with pytest.raises(ValueError, match=r"'q': got the rewards .*, expected finite numbers"):
+        Objective(credit=[GroupMean()], terms=[Entropy()]).credits([group(0.0, reward)])
+
+
+def test_credit_must_fit_its_group() -> None:
+    with pytest.raises(ValueError, match=r"OneTooMany: got arrays of shapes \[\(5,\)\], expected \[\(4,\)\]"):
+        Objective(credit=[OneTooMany()], terms=[Entropy()]).credits([group(1.0)])
+
+
+def test_whole() -> None:
+    assert whole(example_trajectory(QUESTION, [("answer", "here")], 1.0), 0.25).tolist() == [0.25] * 4
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        (Step(), [1, 1, 1, 1, 1, 1]),
+        (Step(from_step=2, value=0.5), [0, 0, 0.5, 0.5, 0.5, 0.5]),
+        (Step(from_step=2, value=0.5, ramp=1), [0, 0, 0.5, 0.5, 0.5, 0.5]),
+        (Step(from_step=1, value=3.0, ramp=3), [0, 1, 2, 3, 3, 3]),
+        (0.25, [0.25] * 6),
+        (0, [0] * 6),
+    ],
+)
+def test_weight_at_a_step(weight: float | Step, expected: list[float]) -> None:
+    assert [Entropy(weight=weight).weight_at(s) for s in range(6)] == pytest.approx(expected)
+
+
+def test_fifty_steps_without() -> None:
+    term = Entropy(weight=Step(from_step=50, value=1e-3))
+    assert [s for s in range(60) if term.weight_at(s)] == list(range(50, 60))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"terms": []},
+        {"credit": [{"type": "group_mean"}]},
+        {"terms": [{"type": "entropy", "wieght": 1.0}]},
+        {"terms": [{"type": "entropy", "weight": float("nan")}]},
+        {"terms": [{"type": "entropy", "weight": {"from_step": -1}}]},
+        {"terms": [{"type": "entropy", "weight": {"from": 1}}]},
+        {"terms": [{"type": "entropy"}], "extra": 1},
+        {"terms": [{"type": "distill"}]},
+    ],
+)
+def test_spec_errors(spec: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Objective.model_validate(spec)
+
+
+def test_the_paper_in_yaml() -> None:
+    distill = {
+        "type": "distill",
+        "hint": {"type": "hindsight"},
+        "rows": "query",
+        "divergence": "jsd",
+        "top_k": 50,
+        "weight": {"from_step": 50, "value": 1.0e-3},
+    }
+    objective = Objective.model_validate(
+        {"credit": [{"type": "group_mean"}], "terms": [{"type": "clipped_pg", "clip": 0.2}, distill]}
+    )
+    assert objective.credit == [GroupMean()]
+    assert objective.terms == [ClippedPG(), Distill(hint=Hindsight(), weight=Step(from_step=50, value=1e-3))]
+    assert Objective.model_validate(objective.model_dump()) == objective
+
+
+def test_teachers() -> None:
+    def teachers(*terms: Term) -> set[str]:
+        return Objective(terms=list(terms)).teachers
+
+    late = Step(from_step=10**6, ramp=7)
+    assert teachers(ClippedPG(), Entropy()) == set()
+    assert teachers(KL(), Distill(hint=Hindsight(), teacher="ema", weight=late)) == {"frozen", "ema"}
+    assert teachers(KL(weight=0.0), Distill(hint=Hindsight(), weight=Step(value=0.0))) == set()
+    assert teachers(Distill(hint=Hindsight())) == {"live"}
+
+
+def test_terms_of_one_kind_have_names_of_their_own() -> None:
+    terms = [Entropy(), KL(), Entropy(weight=Step(from_step=1)), Entropy(weight=2.0)]
+    names = [[t.name for t in Objective(terms=terms).plan(example_table(), s, 0).terms] for s in (0, 1)]
+    assert names == [["entropy", "kl", "entropy_3"], ["entropy", "kl", "entropy_2", "entropy_3"]]
+
+
+def test_each_step_draws_anew() -> None:
+    objective = Objective(terms=[Distill(hint=Hindsight(order="random"))])
+    found = [objective.plan(example_table(), step, seed).terms[0].selection.hints for step, seed in ((0, 0), (0, 0))]
+    assert found[0] == found[1]
+    steps = {tuple(objective.plan(example_table(), step, 0).terms[0].selection.hints or ()) for step in range(8)}
+    assert len(steps) > 1
+
+
+def test_rows_without_a_teacher() -> None:
+    rows = Rows(example_table(), torch.zeros(len(example_table()), VOCABULARY), None)
+    with pytest.raises(ValueError, match="expected a term that names a teacher"):
+        _ = rows.teacher
+    assert rows.logprob.tolist() == pytest.approx([-np.log(VOCABULARY)] * len(rows.table))
+
+
+def test_example_groups_run_through() -> None:
+    objective = Objective(credit=[GroupMean()], terms=[Entropy()])
+    assert len(objective.credits(example_groups())) == 8

@@ -1,0 +1,327 @@
+from collections import Counter
+from collections.abc import Sequence
+from math import log
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sdsearch.objective import Hints, Objective, Rows, Selection, Step, Teacher, Term, Values
+from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
+from sdsearch.objectives.terms.distill import Distill
+from sdsearch.objectives.terms.entropy import Entropy
+from sdsearch.objectives.terms.kl import KL
+from sdsearch.plan import Plan, portions
+from sdsearch.testing import VOCABULARY, example_table
+from sdsearch.tokens import TokenTable
+from sdsearch.trajectory import Span
+
+TERMS: list[Term] = [
+    ClippedPG(normalise="trajectory"),
+    KL(weight=0.3),
+    Entropy(weight=0.1),
+    Distill(hint=Hindsight(), top_k=5, weight=0.7),
+]
+
+
+class Linear(Term):
+    """Has the logit of token 0 as its loss, on chosen rows."""
+
+    chosen: tuple[bool, ...]
+    hints: tuple[str | None, ...] | None = None
+    taught: Teacher | None = None
+
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        return Selection(torch.tensor(self.chosen), self.taught, self.hints)
+
+    def values(self, rows: Rows) -> Values:
+        return Values(rows.logits[:, 0], {"token": rows.table.token.float()})
+
+
+class Model:
+    """Logits as free parameters, a teacher, and what was asked of them."""
+
+    def __init__(self, table: TokenTable) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.student = torch.randn(len(table), VOCABULARY, generator=generator).requires_grad_()
+        self.weights = torch.randn(len(table), VOCABULARY, generator=generator).requires_grad_()
+        self.asked: list[list[int]] = []
+        self.taught: list[tuple[str, Hints | None, list[int]]] = []
+
+    def logits(self, index: Tensor) -> Tensor:
+        self.asked.append(index.tolist())
+        return self.student[index]
+
+    def teacher(self, kind: Teacher, hints: Hints | None, index: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        self.taught.append((kind, hints, index.tolist()))
+        return self.weights[index]
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        (found,) = torch.autograd.grad(loss, self.student)
+        return found
+
+
+def plan_of(table: TokenTable, *terms: Term, step: int = 0) -> Plan:
+    return Objective(terms=list(terms)).plan(table, step, 0)
+
+
+def everything(table: TokenTable) -> Tensor:
+    return torch.arange(len(table))
+
+
+@pytest.mark.parametrize("normalise", ["token", "trajectory"])
+@pytest.mark.parametrize("term", [ClippedPG, KL, Entropy])
+def test_shares_sum_to_one(term: type[Term], normalise: str) -> None:
+    table = example_table()
+    (planned,) = plan_of(table, term.model_validate({"normalise": normalise})).terms
+    assert planned.share.sum().item() == pytest.approx(1)
+    assert (planned.share > 0).tolist() == planned.selection.rows.tolist()
+
+
+def test_shares_by_hand() -> None:
+    table = example_table()
+    first = table.trajectory == 0
+    second = (table.trajectory == 1) & (table.span == Span.QUERY)
+    assert (int(first.sum()), int(second.sum())) == (16, 1)
+    chosen = tuple((first | second).tolist())
+    (by_token,) = plan_of(table, Linear(chosen=chosen)).terms
+    (by_trajectory,) = plan_of(table, Linear(chosen=chosen, normalise="trajectory")).terms
+    assert by_token.share[first | second].tolist() == pytest.approx([1 / 17] * 17)
+    assert by_trajectory.share[first].tolist() == pytest.approx([1 / 32] * 16)
+    assert by_trajectory.share[second].tolist() == pytest.approx([1 / 2])
+
+
+def test_unselected_rows_do_not_dilute() -> None:
+    """A term's mean is the same whether the table holds only its rows or many others."""
+    table = example_table()
+    queries = table.span == Span.QUERY
+    model = Model(table)
+    for normalise in ("token", "trajectory"):
+        term = Distill(hint=Hindsight(), normalise=normalise)
+        whole = plan_of(table, term)
+        few = plan_of(table.at(queries), term)
+        loss, _ = whole.loss(everything(table), model.logits, model.teacher)
+        alone, _ = few.loss(
+            torch.arange(int(queries.sum())),
+            lambda i: model.student[queries][i],
+            lambda kind, hints, i: model.weights[queries][i],
+        )
+        assert alone.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_loss_by_hand() -> None:
+    table = example_table()
+    chosen = tuple(i in (0, 1, 20) for i in range(len(table)))
+    assert table.trajectory[[0, 1, 20]].tolist() == [0, 0, 1]
+    model = Model(table)
+    a, b, c = model.student.detach()[[0, 1, 20], 0].tolist()
+    plan = plan_of(table, Linear(chosen=chosen, weight=2.0), Linear(chosen=chosen, weight=10.0, normalise="trajectory"))
+    names = [t.name for t in plan.terms]
+    loss, figures = plan.loss(everything(table), model.logits)
+    by_token, by_trajectory = (a + b + c) / 3, ((a + b) / 2 + c) / 2
+    assert loss.item() == pytest.approx(2 * by_token + 10 * by_trajectory, rel=1e-5)
+    assert figures["loss"].item() == loss.item()
+    assert figures[f"{names[0]}/loss"].item() == pytest.approx(by_token, rel=1e-5)
+    assert figures[f"{names[1]}/loss"].item() == pytest.approx(by_trajectory, rel=1e-5)
+    assert figures[f"{names[0]}/rows"].item() == 3
+    assert figures[f"{names[0]}/token"].item() == pytest.approx(table.token[[0, 1, 20]].float().mean().item())
+    assert not any(f.requires_grad for f in figures.values())
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data())
+def test_any_partition_gives_the_same(data: st.DataObject) -> None:
+    """Loss, gradient and figures of a step do not depend on how its rows are cut into micro-batches."""
+    table = example_table()
+    plan, model = plan_of(table, *TERMS), Model(table)
+    loss, figures = plan.loss(everything(table), model.logits, model.teacher)
+    gradient = model.gradient(loss)
+    labels = torch.tensor(data.draw(st.lists(st.integers(0, 4), min_size=len(table), max_size=len(table))))
+    shuffled = torch.tensor(data.draw(st.permutations(range(len(table)))))
+    parts = [shuffled[labels[shuffled] == label] for label in range(5)]
+    total: Counter[str] = Counter()
+    summed = torch.zeros_like(gradient)
+    for part in parts:
+        piece, numbers = plan.loss(part, model.logits, model.teacher)
+        total.update({k: v.item() for k, v in numbers.items()})
+        if piece.requires_grad:
+            summed += model.gradient(piece)
+    assert dict(total) == pytest.approx({k: v.item() for k, v in figures.items()}, rel=1e-4, abs=1e-5)
+    assert torch.allclose(summed, gradient, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda t: t.type)
+def test_gradient_is_zero_off_the_selected_rows(term: Term) -> None:
+    table = example_table()
+    plan, model = plan_of(table, term), Model(table)
+    loss, _ = plan.loss(everything(table), model.logits, model.teacher)
+    gradient, rows = model.gradient(loss), plan.terms[0].selection.rows
+    assert torch.equal(gradient[~rows], torch.zeros_like(gradient[~rows]))
+    assert gradient[rows].any()
+
+
+def test_never_credited_rows_change_nothing() -> None:
+    table = example_table()
+    model = Model(table)
+    plan = plan_of(table, ClippedPG())
+    loss, _ = plan.loss(everything(table), model.logits)
+    with torch.no_grad():
+        model.student[table.credit.isnan()] = float("nan")
+    again, _ = plan.loss(everything(table), model.logits)
+    assert again.item() == loss.item()
+
+
+def test_teacher_receives_no_gradient() -> None:
+    table = example_table()
+    plan, model = plan_of(table, *TERMS), Model(table)
+    loss, _ = plan.loss(everything(table), model.logits, model.teacher)
+    assert torch.autograd.grad(loss, [model.student, model.weights], allow_unused=True)[1] is None
+
+
+def test_the_policy_is_asked_once_for_the_union() -> None:
+    table = example_table()
+    model = Model(table)
+    query, answer = ((table.span == s) for s in (Span.QUERY, Span.ANSWER))
+    plan = plan_of(table, *(Linear(chosen=tuple(m.tolist())) for m in (query, answer)))
+    assert torch.equal(plan.needed, query | answer)
+    plan.loss(everything(table).flip(0), model.logits)
+    assert model.asked == [(query | answer).nonzero().squeeze(1).tolist()]
+
+
+def test_the_teacher_is_asked_only_for_its_rows() -> None:
+    table = example_table()
+    model = Model(table)
+    plan = plan_of(table, Entropy(), Distill(hint=Hindsight(), rows="answer"))
+    plan.loss(everything(table), model.logits, model.teacher)
+    hints = [h for texts in Hindsight().texts(table.groups, 0) for h in texts]
+    assert model.taught == [("live", hints, (table.span == Span.ANSWER).nonzero().squeeze(1).tolist())]
+
+
+def test_a_weight_of_zero_calls_no_teacher() -> None:
+    table = example_table()
+    model = Model(table)
+    terms = [ClippedPG(), Distill(hint=Hindsight(), weight=Step(from_step=1)), KL(weight=0.0)]
+    before = plan_of(table, *terms)
+    assert [t.name for t in before.terms] == ["clipped_pg"]
+    before.loss(everything(table), model.logits, model.teacher)
+    assert model.taught == []
+    after = plan_of(table, *terms, step=1)
+    after.loss(everything(table), model.logits, model.teacher)
+    assert [kind for kind, _, _ in model.taught] == ["live"]
+
+
+def test_no_rows() -> None:
+    table = example_table()
+    model = Model(table)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    loss, figures = plan_of(table, *TERMS).loss(nothing, model.logits, model.teacher)
+    assert (loss.item(), loss.requires_grad) == (0, False)
+    assert figures["distill/rows"].item() == figures["distill/loss"].item() == 0
+    empty = TokenTable.build([], [])
+    loss, _ = plan_of(empty, *TERMS).loss(everything(empty), model.logits, model.teacher)
+    assert loss.item() == 0
+    loss, _ = plan_of(table, Entropy(weight=0.0)).loss(everything(table), model.logits)
+    assert loss.item() == 0
+    assert model.asked == []
+
+
+def test_no_row_selected_has_share_zero() -> None:
+    table = example_table()
+    (planned,) = plan_of(table, Linear(chosen=(False,) * len(table))).terms
+    assert planned.share.tolist() == [0] * len(table)
+
+
+def test_rows_without_a_hint_are_dropped() -> None:
+    table = example_table()
+    hints = tuple(None if i % 2 else f"hint {i}" for i in range(len(table.trajectories)))
+    (planned,) = plan_of(table, Linear(chosen=(True,) * len(table), hints=hints, taught="live")).terms
+    assert planned.selection.rows.tolist() == (table.trajectory % 2 == 0).tolist()
+    assert planned.share.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("normalise", ["token", "trajectory"])
+def test_several_processes_share_one_normaliser(normalise: str) -> None:
+    """Two processes that hold half of the trajectories each add up to one that holds them all."""
+    table = example_table()
+    model = Model(table)
+    objective = Objective(terms=[t.model_copy(update={"normalise": normalise}) for t in TERMS])
+    whole, _ = objective.plan(table, 0, 0).loss(everything(table), model.logits, model.teacher)
+    halves = [table.rows_of(range(4)), table.rows_of(range(4, 8))]
+    counts: list[Tensor] = []
+
+    def note(count: Tensor) -> Tensor:
+        counts.append(count)
+        return count
+
+    for half in halves:
+        objective.plan(table.at(half), 0, 0, note)
+    assert [c.dtype for c in counts] == [torch.int64] * 2
+    total = 0.0
+    for half in halves:
+        mine = Model(table.at(half))
+        mine.student, mine.weights = model.student[half], model.weights[half]
+        plan = objective.plan(table.at(half), 0, 0, lambda _: counts[0] + counts[1])
+        loss, _ = plan.loss(torch.arange(len(half)), mine.logits, mine.teacher)
+        total += loss.item()
+    assert total == pytest.approx(whole.item(), rel=1e-5)
+
+
+def test_portions_count_units() -> None:
+    table = example_table()
+    rows = table.rows_of([0, 2])
+    mask = torch.zeros(len(table), dtype=torch.bool)
+    mask[rows] = True
+    assert portions(table, mask, "token")[1] == len(rows)
+    portion, count = portions(table, mask, "trajectory")
+    assert count == 2
+    assert portion.sum().item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        (Linear(chosen=(True,)), r"got rows torch.bool \(1,\), expected torch.bool \(65,\)"),
+        (Linear(chosen=(True,) * 65, hints=("x",) * 8), "got hints and no teacher"),
+        (Linear(chosen=(True,) * 65, hints=("x",), taught="live"), "got 1 hints, expected one per trajectory, 8"),
+    ],
+)
+def test_a_selection_must_fit(term: Term, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan_of(example_table(), term)
+
+
+def test_logits_must_fit() -> None:
+    table = example_table()
+    with pytest.raises(ValueError, match=r"got logits of shape \(2, 5\) from the policy, expected \(65, vocabulary\)"):
+        plan_of(table, Entropy()).loss(everything(table), lambda _: torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="from the teacher"):
+        plan_of(table, KL()).loss(everything(table), Model(table).logits, lambda *_: torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="needs the teacher 'frozen', got none"):
+        plan_of(table, KL()).loss(everything(table), Model(table).logits)
+
+
+def test_uniform_policy_has_the_entropy_of_its_vocabulary() -> None:
+    table = example_table()
+    loss, figures = plan_of(table, Entropy(weight=0.5)).loss(
+        everything(table), lambda i: torch.zeros(len(i), VOCABULARY)
+    )
+    assert loss.item() == pytest.approx(-0.5 * log(VOCABULARY))
+    assert figures["entropy/loss"].item() == pytest.approx(-log(VOCABULARY))
+
+
+def test_hints_follow_their_trajectory_into_a_part() -> None:
+    table = example_table()
+    seen: list[Sequence[str | None] | None] = []
+
+    def teacher(kind: Teacher, hints: Hints | None, index: Tensor) -> Tensor:
+        seen.append(hints)
+        return torch.zeros(len(index), VOCABULARY)
+
+    plan, model = plan_of(table, Distill(hint=Hindsight())), Model(table)
+    for t in range(len(table.trajectories)):
+        plan.loss(table.rows_of([t]), model.logits, teacher)
+    assert all(h == plan.terms[0].selection.hints for h in seen)

@@ -5,7 +5,7 @@ READY := .venv/.ready
 .PHONY: run test test-slow check bench wheel clean
 
 run: $(READY)
-	$(BIN)/sdsearch train specs/sd_search.yaml
+	$(BIN)/sdsearch train specs/sd_search.yaml --fresh
 
 test: $(READY)
 	$(BIN)/pytest -q

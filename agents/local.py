@@ -57,11 +57,10 @@ class LocalActor:
         self.policy, self.sampler, self.grammar, self.settings = policy, sampler, grammar, settings
         self.context = settings.context or policy.positions
         self.lengths: dict[int, int] = {}
-        self.greedy = False
 
-    def reset(self, questions: Sequence[Question], seed: int) -> None:
+    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
         """Begin one episode per question."""
-        self.sampler.reset(seed, self.greedy)
+        self.sampler.reset(seed, greedy)
         self.lengths = {}
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:

@@ -91,7 +91,7 @@ class ScriptedActor:
         """Take the settings and the grammar that it writes in."""
         self.settings, self.grammar = settings, grammar
 
-    def reset(self, questions: Sequence[Question], seed: int) -> None:
+    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
         """Begin one episode per question. Each row draws from its own stream, whatever the others do."""
         self.scripts = [Script(self.settings, q, random.Random(f"{seed}/{i}/{q.id}")) for i, q in enumerate(questions)]
 

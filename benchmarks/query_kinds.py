@@ -1,6 +1,6 @@
 """How often does a search find the passage it is meant to find? That depends on how it asks.
 
-    python benchmarks/query_kinds.py [--questions 500] [--index runs/index]
+    python benchmarks/query_kinds.py [--questions 100] [--oracle 500] [--index runs/index]
 
 Prints tables in Markdown over the whole `atlas` corpus with MiniLM and exact search: the share of hops whose passage
 is among the best k, by kind of query; and the share of questions for which an oracle, which asks the query of each
@@ -49,8 +49,10 @@ def ranks(searcher: Searcher, questions: Sequence[Question], asks: Asks) -> list
     """Return (hop, rank) of every hop: the rank of its passage among the best three, 0 where it is not among them."""
     rng = Random(0)
     pairs = [(question, i) for question in questions for i in range(len(question.hops))]
-    hits = searcher.search([asks(question, i, rng) for question, i in pairs], 3)
-    ids = [[hit.passage.id for hit in found] for found in hits]
+    queries = [asks(question, i, rng) for question, i in pairs]
+    once = list(dict.fromkeys(queries))
+    hits = dict(zip(once, searcher.search(once, 3), strict=True))
+    ids = [[hit.passage.id for hit in hits[query]] for query in queries]
     golds = [question.hops[i].passage for question, i in pairs]
     return [
         (i, found.index(gold) + 1 if gold in found else 0)
@@ -77,39 +79,45 @@ def print_queries(searcher: Searcher, questions: Sequence[Question], title: str)
         print(f"| {query} | " + " | ".join(cells) + " |")
 
 
+def print_oracle(searcher: Searcher, groups: Mapping[str, Sequence[Question]]) -> None:
+    """Print how often the hops' own queries find everything, by kind of question and by attribute."""
+    by_attribute: dict[str, list[int]] = defaultdict(list)
+    print("\n| kind | questions | oracle, k=1 | oracle, k=3 |\n|---|---|---|---|")
+    for kind, group in groups.items():
+        found = iter(ranks(searcher, group, QUERIES["entity + attribute"]))
+        rows = [[next(found)[1] for _ in question.hops] for question in group]
+        first, third = (share([all(0 < rank <= k for rank in row) for row in rows]) for k in (1, 3))
+        print(f"| {kind} | {len(group)} | {first} | {third} |")
+        for question, row in zip(group, rows, strict=True):
+            for hop, rank in zip(question.hops, row, strict=True):
+                by_attribute[f"{hop.passage.split('/')[0]} {hop.attribute}"].append(rank)
+    print("\n| entity + attribute | hops | k=1 | k=3 |\n|---|---|---|---|")
+    for name, found_at in sorted(by_attribute.items()):
+        first, third = (share([0 < rank <= k for rank in found_at]) for k in (1, 3))
+        print(f"| {name} | {len(found_at)} | {first} | {third} |")
+
+
+def report(searcher: Searcher, size: int, oracle_size: int) -> None:
+    groups = dict(sample(oracle_size))
+    tables = {
+        "Lookups": ["lookup-1"],
+        "Bridges": ["bridge-2", "bridge-3", "bridge-4"],
+        "Comparisons": ["comparison-2", "comparison-4"],
+        "Intersections": ["intersection-2", "intersection-3", "intersection-4"],
+    }
+    for title, kinds in tables.items():
+        print_queries(searcher, [question for kind in kinds for question in groups[kind][:size]], title)
+    print_oracle(searcher, groups)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=500, help="how many of each kind")
+    parser.add_argument("--questions", type=int, default=100, help="how many of each kind for the kinds of query")
+    parser.add_argument("--oracle", type=int, default=500, help="how many of each kind for the oracle")
     parser.add_argument("--index", type=Path, default=None, help="folder that keeps the vectors for the next run")
     args = parser.parse_args()
     searcher = Exact(corpus=AtlasPassages(), embedder=MiniLM(), path=args.index).open()
-    groups = dict(sample(args.questions))
-
-    bridges = [question for kind, group in groups.items() if kind.startswith("bridge") for question in group]
-    others = [question for kind, group in groups.items() if kind[:6] in ("compar", "inters") for question in group]
-    print_queries(searcher, groups["lookup-1"], "Lookups")
-    print_queries(searcher, bridges, "Bridges")
-    print_queries(searcher, others, "Comparisons and intersections")
-
-    print("\n| kind | questions | oracle, k=1 | oracle, k=3 |\n|---|---|---|---|")
-    missed: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for kind, group in groups.items():
-        found = iter(ranks(searcher, group, QUERIES["entity + attribute"]))
-        per_question = [[next(found)[1] for _ in question.hops] for question in group]
-        first, third = (
-            share([all(r == 1 for r in row) for row in per_question]),
-            share([all(row) for row in per_question]),
-        )
-        print(f"| {kind} | {len(group)} | {first} | {third} |")
-        for question, row in zip(group, per_question, strict=True):
-            for hop, rank in zip(question.hops, row, strict=True):
-                counts = missed[f"{hop.passage.split('/')[0]} {hop.attribute}"]
-                counts[0] += rank == 1
-                counts[1] += rank > 0
-                counts.append(rank)
-    print("\n| entity + attribute | hops | k=1 | k=3 |\n|---|---|---|---|")
-    for name, (first_hits, third_hits, *rows) in sorted(missed.items()):
-        print(f"| {name} | {len(rows)} | {first_hits / len(rows):.3f} | {third_hits / len(rows):.3f} |")
+    report(searcher, args.questions, max(args.questions, args.oracle))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
         for name, arm in list(arms.items())[:: 1 if turn % 2 else -1]:
             clock, since = Clock(), time.perf_counter()
             asked = choose(questions, turn, arm.train.questions, arm.seed)
-            groups = collect(world, actor, asked, arm.train.group, turn, clock)
+            groups = collect(world, actor, asked, arm.train.group, turn, clock=clock)
             update(arm, accelerator, teachers, optimizer, groups, 10_000, clock)
             times[name].append({**clock.seconds, "whole step": time.perf_counter() - since})
     parts = ("generate", "retrieve", "score", "train", "whole step")

@@ -33,7 +33,7 @@ environment:
   max_turns: 2
 agent: {{type: local, model: {folder}/model, max_new_tokens: 8, device: cpu}}
 objective:
-  credit: [{{type: parts.by_token}}]
+  credit: [{{type: small_parts.by_token}}]
   terms:
     - {{type: clipped_pg}}
     - {{type: distill, hint: {{type: hindsight}}, rows: policy, weight: 0.5}}
@@ -53,8 +53,9 @@ class ByToken(Credit):
 @pytest.fixture
 def spec(tmp_path: Path, tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a spec whose model, data and corpus are small files; its credit is arbitrary but seldom zero."""
-    (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "by_token.py").write_text(CREDIT)
+    (tmp_path / "small_parts").mkdir()
+    (tmp_path / "small_parts" / "__init__.py").touch()
+    (tmp_path / "small_parts" / "by_token.py").write_text(CREDIT)
     monkeypatch.syspath_prepend(tmp_path)
     tiny.model.save_pretrained(tmp_path / "model")
     tiny.tokenizer.save_pretrained(tmp_path / "model")

@@ -149,13 +149,13 @@ def test_train_passes_its_options_on(folder: Path, monkeypatch: pytest.MonkeyPat
 
     def train(experiment: Experiment, resume: bool, fresh: bool) -> SimpleNamespace:
         asked.append((experiment, resume, fresh))
-        return SimpleNamespace(folder=experiment.folder)
+        return SimpleNamespace(folder=experiment.folder, metrics=list)
 
     trainer = ModuleType("sdsearch.train")
     trainer.train = train  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sdsearch.train", trainer)
     done = run("train", "spec.yaml", "--set", "seed=3", "--set", "train.steps=1", "--out", "else where", "--resume")
-    assert (done.exit_code, done.stdout) == (0, "else where/capitals/3\n")
+    assert (done.exit_code, done.stdout) == (0, "everything is in else where/capitals/3\n")
     ((experiment, resume, fresh),) = asked
     assert experiment == load("spec.yaml", ["seed=3", "train.steps=1", "out=else where"])
     assert (resume, fresh) == (True, False)

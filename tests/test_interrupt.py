@@ -28,7 +28,7 @@ def test_the_first_is_a_wish_and_the_second_an_order() -> None:
 
 def test_an_interrupted_command_saves_and_goes_on(spec: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{spec.parent}:{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, "-m", "sdsearch.cli", "train", str(spec), "--set", "train.checkpoint_every=0"]
+    command = [sys.executable, "-m", "sdsearch", "train", str(spec), "--set", "train.checkpoint_every=0"]
     long = ["--set", "train.steps=5000", "--set", "train.evaluate_every=0"]
     metrics = spec.parent / "runs" / "small" / "0" / "metrics.jsonl"
     with subprocess.Popen([*command, *long], env=environment, stderr=subprocess.PIPE, text=True) as process:

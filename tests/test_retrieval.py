@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdsearch.errors import RetrieverUnavailable
@@ -92,6 +92,7 @@ def test_the_least_recently_used_go_first() -> None:
     assert len(Cached(inner, size=1).search(["x", "y", "z"], 1)) == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=8), max_size=12), st.integers(0, 4))
 def test_a_cache_changes_no_answer(batches: list[list[str]], size: int) -> None:
     cached, plain = Cached(Scripted(), size=size), Scripted()

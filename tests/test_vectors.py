@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdsearch import vectors
@@ -10,6 +10,7 @@ from sdsearch.types import Passage
 texts = st.tuples(st.text(), st.text(), st.text())
 
 
+@settings(deadline=None)
 @given(st.lists(texts, max_size=3), st.lists(texts, max_size=3))
 def test_corpora_share_a_fingerprint_only_when_ids_and_contents_agree(
     one: list[tuple[str, str, str]], two: list[tuple[str, str, str]]

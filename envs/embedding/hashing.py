@@ -1,6 +1,7 @@
 """Embed by hashing words and their character n-grams: no weights, no learning, instant, the same everywhere.
 
-It sees spelling, not meaning. Made for tests, tiny specs, and as the floor that a learnt embedder must beat.
+It sees spelling, not meaning. Made for tests, tiny specs, and as the floor that a learnt embedder must beat. Search it
+with `exact`: its vectors suit HNSW badly (15 % of the nearest passages of the atlas were missed).
 Source: the hashing trick (Weinberger et al., 2009, arXiv 0902.2206) over fastText's subwords (arXiv 1607.04606).
 """
 

@@ -1,7 +1,8 @@
 """Search a Chroma index: on disk, in memory, or on a Chroma server that several machines share.
 
 The vectors always come from `embedder`; Chroma's own default, which downloads at run time, is never used. Telemetry is
-off. HNSW is approximate: `type: exact` over the same `path` tells what a corpus loses by it.
+off. HNSW is approximate, most so where many passages are worded alike: with the defaults and MiniLM it found 99.3 % of
+the three nearest passages of the atlas, with half their values 96.4 %. `type: exact` over the same `path` misses none.
 
 A folder has one writer: one process builds while others wait, and all may read afterwards. A process must not be forked
 after `open()`, and another program that writes into the folder can make a client hang (chroma-core/chroma#7040). Where
@@ -31,9 +32,21 @@ if TYPE_CHECKING:
 
 Facts = dict[str, str | int | float | bool | None]
 
-SPARE = 16
-CONNECT_SECONDS = 10
+SPARE, CONNECT_SECONDS = 16, 10
 RETRY = "start again, the work done so far is kept"
+
+
+@contextmanager
+def outage(doing: str, remedy: str = "") -> Iterator[None]:
+    """Turn what Chroma raises into `RetrieverUnavailable`; its text, which may hold addresses, goes with the remedy."""
+    from chromadb.errors import ChromaError
+    from httpx import HTTPError
+
+    try:
+        yield
+    except (ChromaError, HTTPError, OSError, ValueError) as error:
+        details = f"{type(error).__name__}: {error}): {remedy}" if remedy else f"{type(error).__name__})"
+        raise RetrieverUnavailable(f"Chroma could not {doing} ({details}") from error
 
 
 class Chroma(Retriever):
@@ -54,11 +67,11 @@ class Chroma(Retriever):
     collection: str | None = Field(None, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,460}[a-zA-Z0-9]$")
     """Insist on this collection: one that was built from something else is an `IndexMismatch`. None derives the name
     from corpus, embedder and HNSW parameters, so that indexes built from different ones live side by side."""
-    ef_construction: int = Field(200, ge=1)
+    ef_construction: int = Field(400, ge=1)
     """Candidates that HNSW weighs when it places a passage: more is slower to build and misses less."""
-    max_neighbors: int = Field(32, ge=2)
+    max_neighbors: int = Field(64, ge=2)
     """Links that HNSW keeps for each passage (its M)."""
-    ef_search: int = Field(200, ge=1)
+    ef_search: int = Field(400, ge=1)
     """Candidates that HNSW weighs in a search: more is slower and misses less."""
     batch_size: int = Field(512, ge=1)
     """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
@@ -81,14 +94,10 @@ class Chroma(Retriever):
         name = self.collection or f"sdsearch-{vectors.key(*map(str, facts.values()))}"
         with vectors.building(folder):
             client = self._connect(folder)
-            with outage("open its index", RETRY):
-                collection = get(client, name)
-            if collection is None:
+            if (collection := get(client, name)) is None:
                 rows = vectors.embed(passages, encoder, folder, self.batch_size)
-                with outage("build its index", RETRY):
-                    collection = self._make(client, name, facts, passages, rows)
-            with outage("open its index", RETRY):
-                check(collection, facts)
+                collection = self._make(client, name, facts, passages, rows)
+        check(collection, facts)
         return ChromaSearcher(collection, encoder, passages)
 
     def _hnsw(self) -> dict[str, str | int]:
@@ -110,6 +119,7 @@ class Chroma(Retriever):
                 return chromadb.PersistentClient(folder, settings)
         return chromadb.EphemeralClient(settings)
 
+    @outage("build its index", RETRY)
     def _make(
         self, client: ClientAPI, name: str, facts: Facts, passages: Sequence[Passage], rows: NDArray[np.float32]
     ) -> Collection:
@@ -138,19 +148,7 @@ class Chroma(Retriever):
         return collection
 
 
-@contextmanager
-def outage(doing: str, remedy: str = "") -> Iterator[None]:
-    """Turn what Chroma raises into `RetrieverUnavailable`; its text, which may hold addresses, goes with the remedy."""
-    from chromadb.errors import ChromaError
-    from httpx import HTTPError
-
-    try:
-        yield
-    except (ChromaError, HTTPError, OSError, ValueError) as error:
-        details = f"{type(error).__name__}: {error}): {remedy}" if remedy else f"{type(error).__name__})"
-        raise RetrieverUnavailable(f"Chroma could not {doing} ({details}") from error
-
-
+@outage("open its index", RETRY)
 def get(client: ClientAPI, name: str) -> Collection | None:
     """Return the collection of that name, if any."""
     from chromadb.errors import NotFoundError
@@ -161,6 +159,7 @@ def get(client: ClientAPI, name: str) -> Collection | None:
         return None
 
 
+@outage("open its index", RETRY)
 def check(collection: Collection, facts: Facts) -> None:
     """Raise `IndexMismatch` unless the collection is complete and was built from what `facts` say."""
     got: Facts = {**dict(collection.metadata or {}), "passages": collection.count()}
@@ -181,14 +180,11 @@ class ChromaSearcher:
         self.passages = {p.id: p for p in passages}
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """Return the `k` nearest passages of each query; scores are cosines, equal ones go by passage id.
-
-        A few more than `k` are fetched so that equal passages at the end of the list are cut by id, not by chance.
-        Raises `RetrieverUnavailable`.
-        """
+        """Return the `k` nearest passages of each query; scores are cosines. Raises `RetrieverUnavailable`."""
         if not queries or k < 1:
             return [[] for _ in queries]
         rows = self.encoder.encode_queries(queries)
+        # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
         most = min(k + SPARE, len(self.passages))
         with outage("search"):
             found = self.collection.query(query_embeddings=rows, n_results=most, include=["distances"])

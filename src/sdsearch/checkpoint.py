@@ -67,7 +67,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         state = torch.load(path / "training.pt", weights_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path} is not a whole checkpoint: {error}; remove it to go on from the one before"
+            f"{path} is not a whole checkpoint: {error}; remove {path} to go on from an older one"
         ) from error
     return about, state
 

@@ -34,9 +34,8 @@ class Commands(TyperGroup):
             complain(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            complain(
-                "interrupted" + ("; --resume goes on from the last checkpoint" * (ctx.invoked_subcommand == "train"))
-            )
+            train = ctx.invoked_subcommand == "train"
+            complain(str(error) or "interrupted" + "; --resume goes on from the last checkpoint" * train)
             raise typer.Exit(130) from error
 
 
@@ -81,9 +80,12 @@ def train(
 ) -> None:
     """Train the spec's agent, evaluate it, and leave everything in `runs/<name>/<seed>/`."""
     experiment = experiment_of(spec, set, out)
+    from sdsearch.report.table import show
     from sdsearch.train import train as run
 
-    typer.echo(run(experiment, resume=resume, fresh=fresh).folder)
+    done = run(experiment, resume=resume, fresh=fresh)
+    show(done.metrics(), Console())
+    typer.echo(f"everything is in {done.folder}")
 
 
 @app.command("eval")
@@ -97,7 +99,8 @@ def evaluate(spec: Spec, set: Set = None) -> None:
     settings = experiment.evaluate
     questions = experiment.data.test.questions()[: settings.questions]
     actor = experiment.agent.open(experiment.environment.protocol)
-    figures = mean(play(World(experiment.environment), actor, questions, settings.batch, experiment.seed))
+    world = World(experiment.environment)
+    figures = mean(play(world, actor, questions, settings.batch, experiment.seed, settings.greedy))
     table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}")

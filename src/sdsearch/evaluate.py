@@ -18,13 +18,14 @@ def evaluate(
     questions: Sequence[Question],
     batch: int,
     seed: int,
+    greedy: bool = False,
     clock: Clock | None = None,
 ) -> list[Group]:
     """Play each question once, `batch` at a time; the same seed gives the same episodes. One group per question."""
     return [
         group
         for start in range(0, len(questions), batch)
-        for group in collect(make_env, actor, questions[start : start + batch], 1, seed + start, clock)
+        for group in collect(make_env, actor, questions[start : start + batch], 1, seed + start, greedy, clock)
     ]
 
 
@@ -47,10 +48,10 @@ class Hinted:
         self.actor, self.hints = actor, hints
         self.begun: set[int] = set()
 
-    def reset(self, questions: Sequence[Question], seed: int) -> None:
+    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
         """Begin one episode per question."""
         self.begun = set()
-        self.actor.reset(questions, seed)
+        self.actor.reset(questions, seed, greedy)
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
         """Act once in each of `rows`."""

@@ -32,6 +32,7 @@ def collect(
     questions: Sequence[Question],
     group: int,
     seed: int,
+    greedy: bool = False,
     clock: Clock | None = None,
 ) -> list[Group]:
     """Play `group` episodes of each question, all at once, and return one group per question, in order.
@@ -43,7 +44,7 @@ def collect(
     asked = [q for q in questions for _ in range(group)]
     env = make_env(asked)
     texts, _ = env.reset(options={"questions": asked})
-    actor.reset(asked, seed)
+    actor.reset(asked, seed, greedy)
     segments: list[list[Segment]] = [[] for _ in asked]
     live = list(range(len(asked)))
     while live:

@@ -43,7 +43,7 @@ class Run:
         Raises `CheckpointError` when there is a run already and neither `resume` nor `fresh` says what to do with it,
         or when `resume` would go on with another spec. `fresh` moves the old run aside.
         """
-        folder = experiment.out / experiment.name / str(experiment.seed)
+        folder = experiment.folder
         spec = folder / "spec.yaml"
         if spec.exists() and resume:
             if spec.read_text() != experiment.dump():
@@ -104,9 +104,8 @@ def machine() -> dict[str, Any]:
     git = shutil.which("git")
     commit = ""
     if git and (root / ".git").exists():
-        commit = subprocess.run(
-            [git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
+        asked = subprocess.run([git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        commit = asked.stdout.strip() if asked.returncode == 0 else ""
     return {
         "python": platform.python_version(),
         "packages": {p: found[p] for p in PACKAGES if p in found},

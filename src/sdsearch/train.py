@@ -41,7 +41,15 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         raise SpecError(f"{experiment.name}: `objective` is missing: training needs `credit` and `terms`")
     torch.manual_seed(seed)
     accelerator = Accelerator(mixed_precision=settings.precision)
-    run = Run.open(experiment, resume, fresh)
+    if settings.questions < accelerator.num_processes:
+        raise SpecError(
+            f"train.questions is {settings.questions} and there are {accelerator.num_processes} processes: "
+            "expected at least one question for each"
+        )
+    run = Run(experiment.folder, experiment)
+    if accelerator.is_main_process:
+        run = Run.open(experiment, resume, fresh)
+    accelerator.wait_for_everyone()
     environment = World(experiment.environment)
     questions = experiment.data.train.questions()
     held_out = experiment.data.test.questions()[: experiment.evaluate.questions]
@@ -63,13 +71,13 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         schedule.load_state_dict(state["schedule"])
         teachers.restore(state["teachers"])
         first = about["step"]
-        run.rewind(first)
+        if accelerator.is_main_process:
+            run.rewind(first)
 
     def judge(step: int, bars: Bars) -> None:
         clock = Clock()
-        actor.greedy = experiment.evaluate.greedy
-        groups = evaluate(environment, actor, held_out, experiment.evaluate.batch, seed, clock)
-        actor.greedy = False
+        judged = experiment.evaluate
+        groups = evaluate(environment, actor, held_out, judged.batch, seed, judged.greedy, clock)
         figures = mean(groups)
         keep(f"evaluate_{step}", groups)
         record({"step": step, "evaluate": figures, "seconds": clock.seconds})
@@ -102,7 +110,9 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             clock, started = Clock(), time.perf_counter()
             asked = choose(questions, step, settings.questions, seed)
             asked = asked[accelerator.process_index :: accelerator.num_processes]
-            own = collect(environment, actor, asked, settings.group, sampling_seed(seed, step, accelerator), clock)
+            own = collect(
+                environment, actor, asked, settings.group, sampling_seed(seed, step, accelerator), clock=clock
+            )
             groups = gather_object(own) if accelerator.num_processes > 1 else own
             figures = mean(groups)
             if figures["outage"] > settings.max_outage_rate:

@@ -202,8 +202,11 @@ class Step(NamedTuple):
 class Actor(Protocol):
     """An opened agent: plays many episodes at once."""
 
-    def reset(self, questions: Sequence[Question], seed: int) -> None:
-        """Begin one episode per question; row `i` of later calls is `questions[i]`."""
+    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
+        """Begin one episode per question; row `i` of later calls is `questions[i]`.
+
+        Greedy: always take the likeliest action, where the actor knows it.
+        """
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
         """Act once in each of `rows`; `texts[j]` is what row `rows[j]` was shown since its last action."""

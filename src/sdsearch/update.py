@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from sdsearch.objective import Hints, Teacher
@@ -59,12 +60,18 @@ def update(
         for parameter in policy.model.parameters():
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = summed(accelerator, gradient)
-        for name, own in sorted(figures.items()):
-            figures[name] = summed(accelerator, torch.tensor(own)).item()
+        # A process has the figures of the terms that it has rows for: names differ, so whole tables are gathered.
+        parts_of_all = gather_object([dict(figures)])
+        figures = defaultdict(float)
+        for own in parts_of_all:
+            for name, value in own.items():
+                figures[name] += value
     norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), settings.max_grad_norm)
     figures["gradient_norm"] = float(norm)
     figures["learning_rate"] = optimizer.param_groups[0]["lr"]
-    optimizer.step()
+    if norm > 0:
+        # A step without contrast has nothing to say; Adam would go on in the direction of earlier ones.
+        optimizer.step()
     optimizer.zero_grad()
     clock.time("train", since + clock.seconds.get("score", 0.0) - scored)
     return dict(figures)
@@ -77,9 +84,9 @@ def summed(accelerator: Accelerator, value: Tensor) -> Tensor:
 
 
 def batches(plan: Plan, budget: int) -> list[Tensor]:
-    """Cut the rows that some term needs into micro-batches of at most `budget` padded tokens; a group stays together.
+    """Cut the rows that some term needs into micro-batches of at most `budget` padded tokens.
 
-    Each is an index into the table. Groups go in order of length, so that little is padded.
+    Each is an index into the table. Groups go in order of length, so that little is padded and prompts are shared.
     """
     table = plan.table
     length = {t: p[-1] + 1 for t, p in table.at(plan.needed).positions().items()}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from pydantic import Field
 
 from sdsearch.agents.local import Local
 from sdsearch.clone import Cloning, clone, lessons, row
@@ -55,6 +56,8 @@ class WarmStart(Settings):
     agent: Agent
     """Who plays: a scripted agent with mistakes."""
     hint: Hint
+    temperature: float = Field(1.0, gt=0)
+    """At which the figures of the model card are sampled."""
     model: Shape = Shape()
     cloning: Cloning = Cloning()
 
@@ -145,7 +148,7 @@ def warmstart(settings: WarmStart) -> dict[str, float]:
         "loss": sum(losses[-20:]) / len(losses[-20:]),
         "scripted_exact_match": mean(groups)["exact_match"],
     }
-    judged = Local(model=str(settings.out)).open(settings.environment.protocol)
+    judged = Local(model=str(settings.out), temperature=settings.temperature).open(settings.environment.protocol)
     figures |= contrast(environment, judged, settings, 100)
     (settings.out / "README.md").write_text(card(settings, figures))
     return figures
@@ -172,7 +175,7 @@ def card(settings: WarmStart, figures: dict[str, float]) -> str:
         f"playing. Final loss {figures['loss']:.3f}.",
         "- Reproduce: `sdsearch warmstart specs/warmstart.yaml`.",
         "",
-        "| held-out questions of the recipe's `data.test`, sampled at temperature 1 | |",
+        f"| held-out questions of the recipe's `data.test`, sampled at temperature {settings.temperature} | |",
         "|---|---|",
         f"| exact match before training | {figures['exact_match']:.3f} |",
         f"| searches per question | {figures['searches']:.2f} |",

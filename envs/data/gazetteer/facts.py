@@ -28,6 +28,11 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
 }
 CLUTTER = {("airport", "ICAO code"), ("airport", "latitude"), ("city", "latitude")}
 
+HIDDEN = frozenset(
+    f"airport/{code}" for code in ("AMM", "BTS", "DMK", "DOM", "DSE", "KEF", "LAD", "NCA", "OCJ", "SSD", "THR")
+)
+"""Airports for which "<name> city" does not find the city among the best three with MiniLM: nothing to learn there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import combinations
 
 from sdsearch.envs.data.gazetteer import wording
-from sdsearch.envs.data.gazetteer.facts import Entity, Fact, hashed, load
+from sdsearch.envs.data.gazetteer.facts import HIDDEN, Entity, Fact, hashed, load
 from sdsearch.envs.data.gazetteer.passages import passage_id
 from sdsearch.types import Hop, Question
 
@@ -68,7 +68,9 @@ def compose(countries: int | None = None) -> tuple[Composed, ...]:
 
 
 def follow(entities: Mapping[str, Entity], start: Entity, path: Sequence[str]) -> Chain | None:
-    """Look up `path` from `start`; None where a fact is missing or the way comes back to where it was."""
+    """Look up `path` from `start`; None where a fact is missing or hidden, or the way comes back to where it was."""
+    if path[0] == "city" and start.key in HIDDEN:
+        return None
     hops: list[Hop] = []
     through = [start]
     for attribute in path:

@@ -23,5 +23,6 @@ def curve(metrics: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
         axes.plot(*zip(*judged, strict=True), color="#c2452d", marker="o", label="exact match, held-out questions")
     axes.set(xlabel="step", ylabel="mean over episodes", ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    if trained or judged:
+        axes.legend(loc="lower right")
     figure.savefig(path, dpi=130)

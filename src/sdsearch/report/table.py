@@ -36,7 +36,9 @@ def split(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def show(metrics: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print both tables."""
+    """Print both tables, or nothing when nothing was recorded."""
+    if not metrics:
+        return
     table = Table(title="held-out questions")
     for name in ("", "before", "after", "change"):
         table.add_column(name, justify="left" if not name else "right")

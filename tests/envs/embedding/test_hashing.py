@@ -2,12 +2,13 @@ import subprocess
 import sys
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdsearch.envs.embedding.hashing import Hashing
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), max_size=5))
 def test_vectors_are_unit_and_do_not_depend_on_the_batch(texts: list[str]) -> None:
     encoder = Hashing(dim=64).open()

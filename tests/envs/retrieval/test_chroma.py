@@ -127,7 +127,7 @@ def test_a_pinned_collection_that_does_not_match_is_told(corpus: JsonlPassages, 
     Chroma(corpus=corpus, embedder=Hashing(), path=index, collection="places").open()
     with pytest.raises(IndexMismatch, match=r"embedder is hashing-1-512-3, expected hashing-1-64-3\. Name another"):
         Chroma(corpus=corpus, embedder=Hashing(dim=64), path=index, collection="places").open()
-    with pytest.raises(IndexMismatch, match=r"'places' .* ef_search is 200, expected 50"):
+    with pytest.raises(IndexMismatch, match=r"'places' .* ef_search is 400, expected 50"):
         Chroma(corpus=corpus, embedder=Hashing(), path=index, collection="places", ef_search=50).open()
     corpus.path.write_text(corpus.path.read_text().replace("Place 7 is a", "Place 7 was a"))
     with pytest.raises(IndexMismatch, match=r"corpus is [0-9a-f]{64}, expected [0-9a-f]{64}\."):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -64,6 +64,7 @@ def test_scores_are_cosines_and_equal_ones_go_by_id() -> None:
     assert searcher.search(["E", "S"], 0) == [[], []]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=1), st.integers(1, 10))
 def test_best_is_a_stable_sort(scores: list[int], k: int) -> None:
     expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]

@@ -139,7 +139,7 @@ def test_a_searcher_that_hangs_is_left_behind() -> None:
     begun = time.monotonic()
     with pytest.raises(RetrieverUnavailable, match="did not answer in time"):
         Cached(Hanging(), patience=0.1).search(["a"], 1)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 9
     Hanging.released.set()
 
 

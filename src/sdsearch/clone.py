@@ -41,9 +41,6 @@ class Cloning(Settings):
     teaches a model that starts from nothing to copy names."""
 
 
-WORD = re.compile(r"[^\W\d_]+")
-
-
 class Piece(NamedTuple):
     """A stretch of text of one side; `own`: the model is to write it, else it is to read it."""
 
@@ -85,43 +82,32 @@ def row(policy: Policy, lesson: Sequence[Piece], read_weight: float) -> Row:
 
 
 class Names:
-    """Coins names: every word of an old one becomes the head of one known word and the tail of another.
-
-    Numbers and codes become others of the same length.
-    """
+    """Coins names: every word of an old one becomes the head of one known word and the tail of another."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         """Learn the words of all names. Words in many of them ("Airport") are part of the language and stay."""
         names = {n for g in groups for n in self.of(g)}
-        count = Counter(w for n in names for w in set(WORD.findall(n)))
-        self.kept = {w for w, c in count.items() if c > max(2, len(names) / 100) and len(w) > 2}
-        self.words = sorted(w for w in count if w not in self.kept and len(w) > 3 and not w.isupper())
+        count = Counter(w for n in names for w in set(re.findall(r"[^\W\d_]+", n)))
+        self.kept = {w for w, c in count.items() if c > max(2, len(names) / 100)}
+        self.words = sorted(w for w in count if w not in self.kept and len(w) > 2)
 
     @staticmethod
     def of(group: Group) -> set[str]:
-        """Return what a group names: what its question asks about and finds, titles and numbers that it was shown."""
+        """Return the names in a group: what its question asks about and finds, and the titles that it was shown."""
         text = "".join(s.text for t in group.trajectories for s in t.segments)
-        hops = {n for h in group.question.hops for n in (h.entity, h.answer)}
-        return hops | set(re.findall(r"\(Title: (.*?)\) ", text)) | set(re.findall(r"\d+", text))
+        found = {n for h in group.question.hops for n in (h.entity, h.answer)}
+        return {n for n in found | set(re.findall(r"\(Title: (.*?)\) ", text)) if re.search(r"[^\W\d_]{3}", n)}
 
     def mapping(self, group: Group, dice: random.Random) -> dict[str, str]:
-        """Return something new for each name and number in a group."""
-        letters = "abcdefghijklmnopqrstuvwxyz"
+        """Return a new name for each name in a group."""
 
         def coin(word: re.Match[str]) -> str:
-            old = word[0]
-            if old.isdigit():
-                return str(dice.randrange(10 ** (len(old) - 1), 10 ** len(old)))
-            if old in self.kept or not self.words:
-                return old
-            if len(old) <= 3 or old.isupper():
-                made = "".join(dice.choice(letters) for _ in old)
-                return made.upper() if old.isupper() else made
+            if word[0] in self.kept or not self.words:
+                return word[0]
             head, tail = dice.choice(self.words), dice.choice(self.words)
-            made = head[: dice.randint(2, 5)] + tail[-dice.randint(2, 4) :]
-            return made.capitalize() if old[0].isupper() else made.lower()
+            return (head[: dice.randint(2, 5)] + tail[-dice.randint(2, 4) :]).capitalize()
 
-        return {n: re.sub(rf"{WORD.pattern}|\d+", coin, n) for n in sorted(self.of(group))}
+        return {n: re.sub(r"[^\W\d_]+", coin, n) for n in sorted(self.of(group))}
 
 
 def replaced(text: str, names: Mapping[str, str]) -> str:
@@ -129,7 +115,7 @@ def replaced(text: str, names: Mapping[str, str]) -> str:
     if not names:
         return text
     old = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?<!Doc )({old})(?!\w)", lambda found: names[found[0]], text)
+    return re.sub(rf"(?<!\w)({old})(?!\w)", lambda found: names[found[0]], text)
 
 
 def clone(policy: Policy, data: Sequence[Row], settings: Cloning, seed: int, bars: Bars) -> list[float]:

@@ -40,6 +40,7 @@ def mistakes(question: Question, hop_index: int, rng: Random, mistake: Mistake |
     hop = question.hops[hop_index]
     key = hop.passage.rsplit("/", 1)[0]
     kind = key.split("/", 1)[0]
+    skipping = f"{question.hops[0].entity} {question.hops[-1].attribute}"
     match mistake or rng.choice(get_args(Mistake)):
         case "entity":
             others = [e.name for e in _of_kind()[kind] if e.key != key]
@@ -50,8 +51,8 @@ def mistakes(question: Question, hop_index: int, rng: Random, mistake: Mistake |
             return hop.entity
         case "question":
             return question.text
-        case "skip" if question.hops[0].entity != hop.entity or len(question.hops) > 1:
-            return f"{question.hops[0].entity} {question.hops[-1].attribute}"
+        case "skip" if skipping != hop.query:
+            return skipping
         case _:
             return f"{hop.entity} {rng.choice([a for a in ATTRIBUTES[kind] if a != hop.attribute])}"
 

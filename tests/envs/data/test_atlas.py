@@ -43,8 +43,8 @@ def questions(split: str, split_by: str = "country") -> tuple[Question, ...]:
 
 
 def test_the_name_in_a_spec_leads_to_the_two_components() -> None:
-    assert resolve(Dataset, "atlas") is AtlasQuestions  # type: ignore[type-abstract]
-    assert resolve(Corpus, "atlas") is AtlasPassages  # type: ignore[type-abstract]
+    assert resolve(Dataset, "atlas") is AtlasQuestions
+    assert resolve(Corpus, "atlas") is AtlasPassages
 
 
 def test_there_is_enough_of_everything() -> None:
@@ -145,7 +145,7 @@ def test_no_passage_of_an_airport_names_its_country() -> None:
     for passage in corpus().values():
         entity = entities[passage.id.rsplit("/", 1)[0]]
         if entity.kind == "airport":
-            assert entities[entity.country].name.lower() not in passage.text.lower()
+            assert not re.search(rf"\b{re.escape(entities[entity.country].name)}\b", passage.text)
 
 
 def test_splits_by_country_share_no_entity() -> None:
@@ -240,14 +240,13 @@ def test_impossible_choices_are_refused_with_the_reason() -> None:
         load(0)
 
 
-@settings(deadline=None, max_examples=200)
-@given(index=st.integers(0, 20_000), seed=st.integers(0, 100), mistake=st.sampled_from([None, *get_args(Mistake)]))
-def test_a_mistake_is_never_the_right_query(index: int, seed: int, mistake: Mistake | None) -> None:
-    question = everything()[index]
-    for i, hop in enumerate(question.hops):
-        query = mistakes(question, i, Random(seed), mistake)
-        assert query != hop.query
-        assert query == mistakes(question, i, Random(seed), mistake)
+@pytest.mark.parametrize("mistake", [None, *get_args(Mistake)])
+def test_a_mistake_is_never_the_right_query(mistake: Mistake | None) -> None:
+    for seed, question in enumerate(everything()[::7]):
+        for i, hop in enumerate(question.hops):
+            query = mistakes(question, i, Random(seed), mistake)
+            assert query != hop.query
+            assert query == mistakes(question, i, Random(seed), mistake)
 
 
 def test_lookalikes_share_a_word() -> None:

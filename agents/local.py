@@ -79,6 +79,8 @@ class LocalActor:
         room = [min(self.settings.max_new_tokens, self.context - self.lengths[row]) for row in rows]
         able = [i for i, r in enumerate(room) if r > 0]
         steps: list[Step] = [Step(c, None) for c in contexts]
+        if not able:
+            return steps
         done = self.sampler.sample([rows[i] for i in able], [contexts[i].tokens for i in able], [room[i] for i in able])
         for i, (tokens, logprobs) in zip(able, done, strict=True):
             self.lengths[rows[i]] += len(tokens)

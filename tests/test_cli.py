@@ -238,9 +238,10 @@ def test_a_process_of_its_own_starts_light(folder: Path) -> None:
 def test_ctrl_c_is_a_line_and_exit_code_130(folder: Path) -> None:
     child = spawn(
         """
-        import sys
+        import signal, sys
         from sdsearch.cli import main
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
         sys.argv = ["sdsearch", "index", "spec.yaml", "--set", "environment.retriever.wait=true"]
         main()
         """,

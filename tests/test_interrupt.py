@@ -32,7 +32,7 @@ def test_an_interrupted_command_saves_and_goes_on(spec: Path) -> None:
     long = ["--set", "train.steps=5000", "--set", "train.evaluate_every=0"]
     metrics = spec.parent / "runs" / "small" / "0" / "metrics.jsonl"
     with subprocess.Popen([*command, *long], env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while not (metrics.exists() and metrics.read_text().count('"train"') >= 2):
+        while not (metrics.exists() and metrics.read_text().count('"train": {') >= 2):
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
@@ -40,5 +40,5 @@ def test_an_interrupted_command_saves_and_goes_on(spec: Path) -> None:
     assert process.returncode == 130
     assert "--resume" in error
     assert "Traceback" not in error
-    done = metrics.read_text().count('"train"')
+    done = metrics.read_text().count('"train": {')
     assert [p.name for p in (metrics.parent / "checkpoints").iterdir()] == [f"step_{done}"]

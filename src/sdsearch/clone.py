@@ -103,7 +103,7 @@ class Names:
 
         def coin(word: re.Match[str]) -> str:
             if word[0] in self.kept or not self.words:
-                return word[0]
+                return str(word[0])
             head, tail = dice.choice(self.words), dice.choice(self.words)
             return (head[: dice.randint(2, 5)] + tail[-dice.randint(2, 4) :]).capitalize()
 

@@ -105,7 +105,7 @@ class Names:
             if word[0] in self.kept or not self.words:
                 return str(word[0])
             head, tail = dice.choice(self.words), dice.choice(self.words)
-            return (head[: dice.randint(2, 5)] + tail[-dice.randint(2, 4) :]).capitalize()
+            return str((head[: dice.randint(2, 5)] + tail[-dice.randint(2, 4) :]).capitalize())
 
         return {n: re.sub(r"[^\W\d_]+", coin, n) for n in sorted(self.of(group))}
 

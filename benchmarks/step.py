@@ -1,7 +1,8 @@
 """A whole SD-Search step against the same step with plain GRPO: rollouts, retrieval, credit, update.
 
 Both arms run in one process, in turns, from the same weights (the learning rate is zero) with the same questions and
-sampling seeds, so they play the same episodes. The first round, in which caches fill, is left out.
+sampling seeds, so they play the same episodes. Each round is played
+once before, so that both find their queries in the cache; the first round is left out.
 
     python benchmarks/step.py [--rounds 8] [--set KEY=VALUE ...]
 """
@@ -44,6 +45,8 @@ def main() -> None:
     accelerator = Accelerator(mixed_precision=first.train.precision)
     times: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     for turn in range(options.rounds + 1):
+        # Play it once unmeasured: else the arm that goes first would pay for queries that the other finds in the cache.
+        collect(world, actor, choose(questions, turn, first.train.questions, first.seed), first.train.group, turn)
         for name, arm in list(arms.items())[:: 1 if turn % 2 else -1]:
             clock, since = Clock(), time.perf_counter()
             asked = choose(questions, turn, arm.train.questions, arm.seed)

@@ -1,12 +1,14 @@
 """Cloning: rows that read as an episode does, and batches that keep to the budget."""
 
 import random
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from sdsearch.agents.scripted import Scripted
-from sdsearch.clone import Cloning, Piece, Row, batches, lessons, replaced, row
+from sdsearch.clone import Cloning, Piece, Row, batches, lessons, replaced, row, values
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.exact import Exact
@@ -14,7 +16,8 @@ from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.policy import Policy
 from sdsearch.rollout import collect
 from sdsearch.spec import Environment
-from sdsearch.trajectory import Group
+from sdsearch.trajectory import Group, Segment, Trajectory
+from sdsearch.types import Question
 from sdsearch.world import World
 
 
@@ -82,3 +85,26 @@ def test_batches_keep_to_the_budget_and_hold_every_row() -> None:
     found = batches(data, Cloning(tokens_per_batch=200), 0)
     assert sorted(i for b in found for i in b) == [*range(100)]
     assert max(len(b) * max(len(data[i].tokens) for i in b) for b in found) <= 200
+
+
+def test_values_keep_their_form() -> None:
+    text = "Doc 1(Title: X) The IATA code of X is RGO, its domain .ma, its latitude 41.4, its people 408000, dial +2."
+    question = Question("q", "?", ("408000",))
+    shown = Trajectory(question, (Segment("prompt", text),), (), "answered", 0.0)
+    found = values(Group(question, (shown,)), random.Random(0))
+    assert set(found) == {"RGO", ".ma", "41.4", "408000", "+2"}
+    for old, new in found.items():
+        assert old != new
+        assert [c.isdigit() for c in old] == [c.isdigit() for c in new]
+        assert [c.isupper() for c in old] == [c.isupper() for c in new]
+        assert [c for c in old if not c.isalnum()] == [c for c in new if not c.isalnum()]
+
+
+def test_numbers_that_are_compared_stay(groups: list[Group]) -> None:
+    for kind, kept in (("bridge-2", False), ("comparison-2", True)):
+        asked = [replace(g, question=replace(g.question, kind=kind)) for g in groups]
+        made = lessons(asked, Hindsight(), Cloning(renamed=1.0, revalued=1.0, hinted=0.0), 0)
+        for group, three in zip(groups, batched(made, 3), strict=True):
+            old = {v for s in group.trajectories[0].segments for v in re.findall(r"\d{4,}", s.text)}
+            new = {v for piece in three[0] for v in re.findall(r"\d{4,}", piece.text)}
+            assert (old == new) is (kept or not old)

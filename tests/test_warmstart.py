@@ -21,7 +21,7 @@ environment:
   retriever: {{type: exact, corpus: {{type: atlas, countries: 30}}, embedder: {{type: hashing}}}}
 agent: {{type: scripted, wrong_query: 0.4, recover: 0.5, misread: 0.2}}
 hint: {{type: hindsight}}
-model: {{layers: 1, width: 32, heads: 2, feed_forward: 64, vocabulary: 600, context: 1024}}
+model: {{layers: 2, width: 32, heads: 2, induction_heads: 1, feed_forward: 64, vocabulary: 600, context: 1024}}
 cloning: {{questions: 20, group: 3, tokens_per_batch: 4096}}
 """
 
@@ -34,7 +34,7 @@ def test_a_policy_is_made_judged_and_described(tmp_path: Path, monkeypatch: pyte
     figures = warmstart(load(path, model=WarmStart))
     folder = tmp_path / "made"
     assert figures["episodes"] == 60
-    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 1
+    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 2
     assert {"model.safetensors", "tokenizer.json", "README.md"} <= {p.name for p in folder.iterdir()}
     assert "0.500" in (folder / "README.md").read_text()
 

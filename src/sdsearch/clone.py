@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import NamedTuple
 
 import torch
@@ -33,12 +34,19 @@ class Cloning(Settings):
     renamed: float = Field(0.8, ge=0, le=1)
     """The share of groups in which made-up names take the place of all names, so that the model learns to copy what it
     reads: there are too few real names not to be remembered instead."""
+    revalued: float = Field(0.7, ge=0, le=1)
+    """The share of the renamed groups in which numbers and codes are made up too, for the same reason; never where
+    numbers are compared."""
     tokens_per_batch: int = Field(8192, ge=1)
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     read_weight: float = Field(0.3, ge=0)
     """The weight of prompt and observation tokens in the loss; those of the model count 1. Reading what it is shown
     teaches a model that starts from nothing to copy names."""
+
+
+VALUE = re.compile(r"(?<![\w.])(\d[\d.]*\d|[A-Z]{2,5}|\.[a-z]{2}|\+\d+)(?!\w)")
+"""Numbers of two digits and more (one digit numbers a passage), codes ("LHR"), internet domains, calling codes."""
 
 
 class Piece(NamedTuple):
@@ -62,6 +70,8 @@ def lessons(groups: Sequence[Group], hint: Hint, settings: Cloning, seed: int) -
     shown = list(zip(groups, hint.texts(groups, seed), strict=True)) * settings.epochs
     for group, hints in shown:
         names = coin.mapping(group, dice) if dice.random() < settings.renamed else {}
+        if names and not group.question.kind.startswith("comparison") and dice.random() < settings.revalued:
+            names = values(group, dice) | names
         correct = [t for t in group.trajectories if t.metrics["exact_match"] == 1]
         best = min(correct, key=lambda t: len(t.turns)) if correct else None
         for trajectory, text in zip(group.trajectories, hints, strict=True):
@@ -96,7 +106,8 @@ class Names:
         """Return the names in a group: what its question asks about and finds, and the titles that it was shown."""
         text = "".join(s.text for t in group.trajectories for s in t.segments)
         found = {n for h in group.question.hops for n in (h.entity, h.answer)}
-        return {n for n in found | set(re.findall(r"\(Title: (.*?)\) ", text)) if re.search(r"[^\W\d_]{3}", n)}
+        found |= set(re.findall(r"\(Title: (.*?)\) ", text))
+        return {n for n in found if re.search(r"[^\W\d_]{3}", n) and not n[0].isdigit()}
 
     def mapping(self, group: Group, dice: random.Random) -> dict[str, str]:
         """Return a new name for each name in a group."""
@@ -108,6 +119,19 @@ class Names:
             return str((head[: dice.randint(2, 5)] + tail[-dice.randint(2, 4) :]).capitalize())
 
         return {n: re.sub(r"[^\W\d_]+", coin, n) for n in sorted(self.of(group))}
+
+
+def values(group: Group, dice: random.Random) -> dict[str, str]:
+    """Return a new value for each number and code in a group: digits for digits, letters for letters."""
+
+    def coin(sign: re.Match[str]) -> str:
+        if sign[0].isdigit():
+            return str(dice.randint(0 if sign.start() else 1, 9))
+        return dice.choice(ascii_uppercase if sign[0].isupper() else ascii_lowercase)
+
+    text = "".join(s.text for t in group.trajectories for s in t.segments)
+    found = sorted(set(VALUE.findall(text)) - {"IATA", "ICAO"})
+    return {value: re.sub("[0-9A-Za-z]", coin, value) for value in found}
 
 
 def replaced(text: str, names: Mapping[str, str]) -> str:

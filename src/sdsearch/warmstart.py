@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sdsearch.agents.local import Local
 from sdsearch.clone import Cloning, clone, lessons, row
@@ -41,6 +42,23 @@ class Shape(Settings):
         f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/")
     )
     """Strings that the tokeniser keeps whole: one token each."""
+    digits: int = Field(2, ge=1)
+    """How many digits one token holds at most. Copying needs tokens that are not everywhere, as single digits are."""
+    initializer_range: float = Field(0.05, gt=0)
+    """Standard deviation of the first weights: a narrow model needs more than the usual 0.02."""
+    rope_theta: float = Field(1e6, gt=1)
+    """Base of the rotary frequencies: a high one leaves half of them free to compare tokens at any distance."""
+    induction_heads: int = Field(4, ge=0)
+    """Heads that can copy from the beginning, in each of the first two layers; see `sdsearch.induction`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.induction_heads > self.heads or (self.induction_heads and self.layers < 2):
+            raise ValueError(
+                f"{self.induction_heads} induction heads need as many heads and two layers, got {self.heads} heads and "
+                f"{self.layers} layers"
+            )
+        return self
 
 
 class WarmStart(Settings):
@@ -64,12 +82,17 @@ class WarmStart(Settings):
 
 def build(shape: Shape, texts: Sequence[str]) -> Policy:
     """Return an untrained policy whose tokeniser was trained on `texts`."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from sdsearch.induction import induce
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(rf"\d{{1,{shape.digits}}}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     end = "<|end|>"
@@ -90,12 +113,17 @@ def build(shape: Shape, texts: Sequence[str]) -> Policy:
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.heads,
         max_position_embeddings=shape.context,
+        initializer_range=shape.initializer_range,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        attention_bias=True,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=wrapped.eos_token_id,
         pad_token_id=wrapped.eos_token_id,
     )
-    return Policy(LlamaForCausalLM(config), wrapped)
+    model = LlamaForCausalLM(config)
+    induce(model, shape.induction_heads)
+    return Policy(model, wrapped)
 
 
 def contrast(make_env: MakeEnv, actor: Actor, settings: WarmStart, count: int) -> dict[str, float]:

@@ -26,7 +26,8 @@ class Local(Agent):
     gguf_file: str | None = None
     """The GGUF file inside `model`, for weights in that form."""
     chat: bool = False
-    """Put the prompt through the tokeniser's chat template, once, as the user's message."""
+    """Put the prompt through the tokeniser's chat template, once, as the user's message. A template that would write
+    earlier turns otherwise later on is refused."""
     temperature: float = Field(1.0, gt=0)
     """Divides the logits, in sampling and in training alike."""
     max_new_tokens: int = Field(64, ge=1)
@@ -75,13 +76,24 @@ class LocalActor:
                     "raise agent.context or shorten the instruction"
                 )
             contexts.append(Segment("prompt" if opening else "observation", text, tokens))
+        return self._sample(rows, contexts, [c.tokens for c in contexts])
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        """Go on with recorded episodes from their tokens. Raises `ValueError` for a past without tokens."""
+        if bare := next((s for past in pasts for s in past if s.text and not s.tokens), None):
+            raise ValueError(f"got a {bare.role} without tokens, expected a past that this kind of agent recorded")
+        return self._sample(rows, [past[-1] for past in pasts], [[t for s in past for t in s.tokens] for past in pasts])
+
+    def _sample(self, rows: Sequence[int], contexts: Sequence[Segment], added: Sequence[Sequence[int]]) -> list[Step]:
+        """Sample a turn in each of `rows`; `added[j]` are the tokens that the sampler has not yet seen of row j."""
+        for row, tokens in zip(rows, added, strict=True):
             self.lengths[row] = self.lengths.get(row, 0) + len(tokens)
         room = [min(self.settings.max_new_tokens, self.context - self.lengths[row]) for row in rows]
         able = [i for i, r in enumerate(room) if r > 0]
         steps: list[Step] = [Step(c, None) for c in contexts]
         if not able:
             return steps
-        done = self.sampler.sample([rows[i] for i in able], [contexts[i].tokens for i in able], [room[i] for i in able])
+        done = self.sampler.sample([rows[i] for i in able], [added[i] for i in able], [room[i] for i in able])
         for i, (tokens, logprobs) in zip(able, done, strict=True):
             self.lengths[rows[i]] += len(tokens)
             spans = self.policy.spans(tokens, self.grammar)

@@ -55,13 +55,21 @@ class Script:
         if not self.begun:
             self.begun = True
             return self._ask()
-        hop = self.question.hops[self.hop]
-        if not any(hop.entity in line and hop.answer in line for line in text.splitlines()):
+        if not self.read(text):
             return self._ask() if self._happens(self.settings.recover) else self._guess(text)
-        self.hop += 1
         if self.hop == len(self.question.hops):
             return self._guess(text) if self._happens(self.settings.misread) else self._answer(self.question.answers[0])
-        return self._answer(hop.answer) if self._happens(self.settings.early_answer) else self._ask()
+        found = self.question.hops[self.hop - 1].answer
+        return self._answer(found) if self._happens(self.settings.early_answer) else self._ask()
+
+    def read(self, text: str) -> bool:
+        """Look for what the current step asked for, say whether it is there (or all is known), and go to the next."""
+        if self.hop < len(self.question.hops):
+            hop = self.question.hops[self.hop]
+            if not any(hop.entity in line and hop.answer in line for line in text.splitlines()):
+                return False
+            self.hop += 1
+        return True
 
     def _happens(self, probability: float) -> bool:
         return self.dice.random() < probability
@@ -103,4 +111,16 @@ class ScriptedActor:
             role: Role = "observation" if script.begun else "prompt"
             kind, words = script.next(text)
             steps.append(Step(Segment(role, text), Segment("model", self.grammar.write(kind, words))))
+        return steps
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        """Read again what recorded episodes showed, whoever played them, and act once in each."""
+        steps = []
+        for row, past in zip(rows, pasts, strict=True):
+            script = self.scripts[row]
+            for segment in past[2:-1:2]:
+                script.read(segment.text)
+            script.begun = len(past) > 1
+            kind, words = script.next(past[-1].text)
+            steps.append(Step(past[-1], Segment("model", self.grammar.write(kind, words))))
         return steps

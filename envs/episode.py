@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-from sdsearch.trajectory import Turn
+from sdsearch.trajectory import Trajectory, Turn
 from sdsearch.types import Grammar, Hit, Question, Reward
 
 
@@ -145,3 +145,18 @@ class Episode:
             raise RuntimeError(f"the episode has ended ({self.stop_reason}): begin another one")
         if self._query is not None:
             raise RuntimeError(f"the search {self._query!r} is under way: `observe` its hits first, or `lose` it")
+
+
+def boundary(trajectory: Trajectory, turn: int) -> dict[str, Any]:
+    """Return the state in which a recorded episode was before its turn `turn`, as `Episode.restore` takes it.
+
+    Raises `ValueError` when the episode has no such turn.
+    """
+    return {
+        "question": asdict(trajectory.question),
+        "turns": [asdict(t) for t in trajectory.turns[:turn]],
+        "shown": trajectory.before(turn)[-1].text,
+        "stop_reason": None,
+        "reward": 0.0,
+        "outage": "",
+    }

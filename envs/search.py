@@ -146,6 +146,18 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         self.np_random.bit_generator.state = state["dice"]
         return self._shown(), self._infos(np.ones(self.num_envs, dtype=np.bool_))
 
+    def restore_row(self, index: int, state: dict[str, Any]) -> str:
+        """Put one episode at a state that `Episode.state` returned, here or elsewhere; return what it was shown last.
+
+        If it has ended there, its reward counts as paid. Raises `ResetNeeded` before the first `reset`.
+        """
+        if not self.episodes:
+            raise ResetNeeded("no episode has begun: call `reset` first")
+        episode = self.episodes[index] = self.game.begin(self.game.questions[0])
+        episode.restore(state)
+        self._owed[index] = episode.stop_reason is None
+        return episode.shown
+
     def _shown(self) -> tuple[str, ...]:
         return tuple(e.shown for e in self.episodes)
 

@@ -24,8 +24,11 @@ STYLED = (
     (0xAA, 0xBB), (0x17F, 0x180), (0x2B0, 0x2E4), (0x1D2C, 0x1DBC), (0x2071, 0x209D), (0x2100, 0x2180),
     (0x24B6, 0x24EA), (0x2C7C, 0x2C7E), (0xA7F2, 0xA7F5), (0xFF21, 0xFF5B), (0x1D400, 0x1D6A6), (0x1F12B, 0x1F14A),
 )  # fmt: skip
-# All control characters but those that are white space; and lone surrogates, which no encoding can write.
-CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+# All control characters but those that are white space; what turns the direction of writing round, so that a reader
+# sees another order than a program does; and lone surrogates, which no encoding can write.
+HIDDEN = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+CONTROL = re.compile(f"[{HIDDEN}]")
+BLANK = re.compile(rf"[\s{HIDDEN}{IGNORED}]*+")
 
 
 def plain(text: str) -> str:

@@ -82,10 +82,23 @@ def test_check_prints_every_problem(folder: Path) -> None:
     first, second, third = done.stderr.splitlines()
     assert first == (
         "wrong.yaml:2:1: sed: unknown key, expected one of name, seed, out, data, environment, agent, objective, "
-        'train, evaluate; did you mean "seed"?'
+        'train, monitors, evaluate, base, kind; did you mean "seed"?'
     )
     assert second.startswith('wrong.yaml:3:8: agent: unknown agent "scritped", expected one of ')
     assert third == "none.yaml: cannot be read: No such file or directory"
+
+
+def test_check_takes_specs_of_several_kinds(folder: Path) -> None:
+    (folder / "warm.yaml").write_text(f"kind: warmstart\nout: w\nhint: hindsight\n{SPEC.partition('evaluate')[0]}")
+    done = run("check", "spec.yaml", "warm.yaml")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "---\n# warm.yaml\nkind: warmstart\nname: capitals\n" in done.stdout
+    wrong = run("check", "warm.yaml", "--set", "cloning.epocs=2", "--set", "kind=warmstart")
+    assert wrong.exit_code == 1
+    assert wrong.stderr.startswith("--set cloning.epocs=2: cloning.epocs: unknown key, expected one of ")
+    assert wrong.stderr.endswith('; did you mean "epochs"?\n')
+    trained = run("train", "warm.yaml")
+    assert (trained.exit_code, trained.stderr) == (1, 'warm.yaml:1:7: kind: got "warmstart", expected "experiment"\n')
 
 
 def test_list_shows_components_by_family() -> None:
@@ -120,7 +133,9 @@ def test_list_shows_what_can_be_set(folder: Path) -> None:
 def test_list_says_what_a_component_lacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = folder / "rooms"
     rooms.mkdir()
-    (rooms / "torn.py").write_text("import no_such_engine\n\nclass Torn(Credit): ...\n")
+    (rooms / "torn.py").write_text(
+        "import no_such_engine\nfrom sdsearch.objective import Credit\n\nclass Torn(Credit): ...\n"
+    )
     monkeypatch.setitem(sdsearch.discovery.FOLDERS, "credit", "rooms")
     done = run("list", "credit")
     assert done.exit_code == 0
@@ -193,7 +208,7 @@ def test_help_and_version() -> None:
     assert run("--version").stdout == f"{sdsearch.__version__}\n"
     shown = run("--help")
     assert shown.exit_code == 0
-    for command in ("train", "eval", "check", "list", "index", "warmstart"):
+    for command in ("train", "eval", "check", "list", "schema", "index", "warmstart"):
         assert f"│ {command} " in shown.stdout
         assert run(command, "--help").exit_code == 0
 

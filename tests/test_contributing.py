@@ -1,4 +1,4 @@
-"""What the guide, the read-me and the page on the grammar say is executed; the guide's examples are trained with."""
+"""What the guide and the read-me say is executed; the guide's examples are trained with."""
 
 import json
 import re
@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from pydantic import TypeAdapter
 
 from sdsearch.component import resolve
-from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import DataError
 from sdsearch.objective import Credit, Hint, Objective, Term
 from sdsearch.policy import Policy
@@ -201,12 +200,3 @@ def write(folder: Path) -> Path:
     }
     (folder / "guide.yaml").write_text(yaml.safe_dump(spec))
     return folder / "guide.yaml"
-
-
-def test_the_grammar_table_is_what_the_grammar_does() -> None:
-    page = (ROOT / "docs" / "grammar.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(.*?)` \| (search|answer|invalid)(?: `(.*?)`)? \|", page, re.M)
-    assert len(rows) >= 25
-    for written, kind, text in rows:
-        action = SearchR1().parse(written.replace("\\n", "\n"))
-        assert action == (kind, text), written

@@ -6,6 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon  # type: ignore[import-untyped]
+from scipy.special import rel_entr  # type: ignore[import-untyped]
+from scipy.special import softmax as scipy_softmax
+from scipy.stats import entropy as scipy_entropy  # type: ignore[import-untyped]
 
 from sdsearch.divergence import LIMIT, Divergence, Tail, compare, entropy, pick, ratio, reduced, top
 
@@ -148,3 +152,21 @@ def test_entropy() -> None:
 def test_ratio_does_not_overflow() -> None:
     now, then = torch.tensor([-1.0, 0.0, -1e4, -1.0]), torch.tensor([-1.0, -1e4, 0.0, -1.5])
     assert ratio(now, then).tolist() == pytest.approx([1, np.exp(LIMIT), np.exp(-LIMIT), np.exp(0.5)])
+
+
+@pytest.mark.parametrize("size", [2, 50, 2048])
+@pytest.mark.parametrize("scale", [0.3, 3.0, 8.0])
+def test_agrees_with_scipy(size: int, scale: float) -> None:
+    dice = np.random.default_rng(size)
+    student, teacher = scale * dice.standard_normal((2, 5, size))
+    p, q = scipy_softmax(student, 1), scipy_softmax(teacher, 1)
+    expected = {
+        "jsd": jensenshannon(p, q, axis=1) ** 2,
+        "forward_kl": rel_entr(q, p).sum(1),
+        "reverse_kl": scipy_entropy(p, q, axis=1),
+        "mse": np.linalg.norm(p - q, axis=1) ** 2,
+    }
+    x, y = (torch.tensor(z, dtype=torch.float32).log_softmax(1) for z in (student, teacher))
+    for kind in KINDS:
+        np.testing.assert_allclose(compare(x, y, kind).numpy(), expected[kind], rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(entropy(torch.tensor(student)).numpy(), scipy_entropy(p, axis=1), rtol=1e-9)

@@ -1,5 +1,4 @@
 from collections import Counter
-from collections.abc import Sequence
 from math import log
 
 import pytest
@@ -315,7 +314,7 @@ def test_uniform_policy_has_the_entropy_of_its_vocabulary() -> None:
 
 def test_hints_follow_their_trajectory_into_a_part() -> None:
     table = example_table()
-    seen: list[Sequence[str | None] | None] = []
+    seen: list[Hints | None] = []
 
     def teacher(kind: Teacher, hints: Hints | None, index: Tensor) -> Tensor:
         seen.append(hints)

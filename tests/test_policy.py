@@ -2,13 +2,11 @@
 
 import random
 
-import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.errors import ModelError
 from sdsearch.policy import Policy, pad
 from sdsearch.trajectory import Span
 
@@ -82,14 +80,3 @@ def test_a_token_that_straddles_a_tag_is_markup(tiny: Policy) -> None:
 def test_spans_give_one_to_each_token_of_any_text(tiny: Policy, text: str) -> None:
     tokens = tiny.encode(text)
     assert len(tiny.spans(tokens, SearchR1())) == len(tokens)
-
-
-def test_chat_without_a_template_is_refused(tiny: Policy) -> None:
-    with pytest.raises(ModelError, match="no chat template"):
-        Policy(tiny.model, tiny.tokenizer, chat=True)
-
-
-def test_the_chat_template_opens_the_prompt_once(tiny: Policy) -> None:
-    tiny.tokenizer.chat_template = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}>"
-    chat = Policy(tiny.model, tiny.tokenizer, chat=True)
-    assert chat.decode(chat.prompt_tokens("Question: x")) == "[Question: x]>"

@@ -197,7 +197,7 @@ trian: 3
     assert rest[11].startswith("wrong.yaml:15:39: train.seed: unknown key, expected one of steps, questions, group, ")
     assert rest[12] == (
         "wrong.yaml:16:1: trian: unknown key, expected one of name, seed, out, data, environment, agent, objective, "
-        'train, evaluate; did you mean "train"?'
+        'train, monitors, evaluate, base, kind; did you mean "train"?'
     )
     assert rest[13] == "--set train.group=1.5: train.group: got 1.5, expected a whole number"
     assert len(rest) == 14
@@ -282,7 +282,7 @@ def test_any_model_can_be_loaded(folder: Path) -> None:
     (folder / "shape.yaml").write_text("width: 3\n")
     assert load("shape.yaml", ["width=4"], model=Shape) == Shape(width=4)
     assert lines("shape.yaml", "widht=4", model=Shape) == [
-        '--set widht=4: widht: unknown key, expected one of width; did you mean "width"?'
+        '--set widht=4: widht: unknown key, expected one of width, base, kind; did you mean "width"?'
     ]
 
 

@@ -1,6 +1,7 @@
 """The contracts refuse what they are meant to refuse."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -8,10 +9,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from sdsearch.agents.scripted import Scripted, ScriptedActor
 from sdsearch.objective import Credit, Hint, Rows, Selection, Term, Values, whole
-from sdsearch.testing import check_credit, check_hint, check_term
+from sdsearch.testing import (
+    check_agent,
+    check_credit,
+    check_dataset,
+    check_hint,
+    check_retriever,
+    check_term,
+    example_passages,
+    example_questions,
+)
 from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group
+from sdsearch.trajectory import Group, Segment, Span
+from sdsearch.types import Dataset, Grammar, Hit, Question, Step
 
 calls = count()
 
@@ -123,3 +135,160 @@ def test_check_term(fault: str, message: str) -> None:
 
 def test_check_term_accepts_a_sound_one() -> None:
     check_term(Faulty(fault=""))
+
+
+class Clumsy(Scripted):
+    """The scripted agent with one fault in what it records."""
+
+    fault: str = ""
+
+    def open(self, grammar: Grammar) -> ScriptedActor:
+        return ClumsyActor(self, grammar)
+
+
+class ClumsyActor(ScriptedActor):
+    settings: Clumsy
+
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+        steps = super().act(rows, texts)
+        one, two = (1, 2), (-0.5, -0.5)
+        match self.settings.fault:
+            case "tidies":
+                steps = [Step(replace(c, text=c.text.strip()), a) for c, a in steps]
+            case "drops":
+                steps = steps[1:]
+            case "prompts":
+                steps = [Step(replace(c, role="prompt"), a) for c, a in steps]
+            case "fickle":
+                steps = [Step(c, Segment("model", f"{next(calls)}")) for c, _ in steps]
+            case "half":
+                steps = [Step(c, Segment("model", a.text, one, two, (Span.THINK,) * 2)) for c, a in steps if a]
+            case "sure" | "mistaken":
+                above, span = (0.5, Span.THINK) if self.settings.fault == "sure" else (-0.5, Span.ANSWER)
+                steps = [
+                    Step(replace(c, tokens=one), Segment("model", a.text, one, (above, -1.0), (span,) * 2))
+                    for c, a in steps
+                    if a
+                ]
+        return steps
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        steps = super().resume(rows, pasts)
+        if self.settings.fault == "rewrites":
+            steps = [Step(replace(c, text=c.text + " "), a) for c, a in steps]
+        return steps
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("tidies", "got the context .* expected what was shown"),
+        ("drops", "got 3 steps, expected one for each of the rows"),
+        ("prompts", "got a context of role 'prompt' in turn 1, expected 'observation'"),
+        ("fickle", "got other episodes for the same seed"),
+        ("half", "got 0 tokens shown and 2 written"),
+        ("sure", r"got the log-probability 0\.5"),
+        ("mistaken", "got tokens of span ANSWER in .* whose action is 'search'"),
+        ("rewrites", "when resumed, expected it as recorded"),
+    ],
+)
+def test_check_agent(fault: str, message: str) -> None:
+    check_agent(Clumsy())
+    with pytest.raises(AssertionError, match=message):
+        check_agent(Clumsy(fault=fault))
+
+
+class Sloppy(Dataset):
+    """The example questions with one fault."""
+
+    fault: str = ""
+
+    def questions(self) -> list[Question]:
+        first, *others = example_questions()
+        match self.fault:
+            case "twin":
+                others[0] = first
+            case "moody":
+                first = replace(first, id=f"{next(calls)}")
+            case "open":
+                first = replace(first, answers=())
+            case "list":
+                first = replace(first, answers=["France"])  # type: ignore[arg-type]
+            case "blank":
+                first = replace(first, text=" ")
+            case "detour":
+                first = replace(first, gold=("Orly",))
+            case "lost":
+                first = replace(first, gold=("Orly", "Paris", "Lyon"))
+            case "silent":
+                first = replace(first, hops=(replace(first.hops[0], answer="Lyon"),))
+        return [] if self.fault == "empty" else [first, *others]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("empty", "expected a sequence of questions"),
+        ("twin", "got the id 'e0' twice"),
+        ("moody", "got other questions the second time"),
+        ("open", "got no answers"),
+        ("list", "got the answers .* expected a tuple of texts"),
+        ("blank", "got the text .* not blank"),
+        ("detour", r"got hops through \['Paris'\]"),
+        ("lost", r"got the gold passages \['Lyon'\]"),
+        ("silent", "expected a passage that holds its entity and its answer"),
+    ],
+)
+def test_check_dataset(fault: str, message: str) -> None:
+    check_dataset(Sloppy(), example_passages())
+    with pytest.raises(AssertionError, match=message):
+        check_dataset(Sloppy(fault=fault), example_passages())
+
+
+class Careless:
+    """A searcher that counts shared letters, with one fault; see `sdsearch.types.Searcher`."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        known = example_passages()
+        if self.fault == "foreign":
+            known[0] = replace(known[0], text="Another one.")
+        found = []
+        for place, query in enumerate(queries):
+            marks = [float(len(set(query) & set(p.title))) for p in known]
+            hits = sorted(
+                (Hit(p, m) for p, m in zip(known, marks, strict=True)), key=lambda h: (-h.score, h.passage.id)
+            )
+            match self.fault:
+                case "upside down":
+                    hits = hits[:k][::-1]
+                case "generous":
+                    k = k + 1
+                case "place":
+                    hits = [Hit(p, m + place) for p, m in hits]
+                case "repeats":
+                    hits = [hits[0], *hits]
+                case "fewer":
+                    hits = hits[: 6 - k]
+            found.append(hits[:k])
+        return found[1:] if self.fault == "drops" else found
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("foreign", "which is no passage of the corpus"),
+        ("upside down", "expected the highest score first"),
+        ("generous", "expected at most 3 different passages"),
+        ("repeats", "expected at most 3 different passages"),
+        ("place", "in a batch in another order|alone"),
+        ("drops", "expected 8 lists"),
+        ("fewer", "got fewer hits for a larger k"),
+    ],
+)
+def test_check_retriever(fault: str, message: str) -> None:
+    check_retriever(Careless(""), example_passages())
+    with pytest.raises(AssertionError, match=message):
+        check_retriever(Careless(fault), example_passages())

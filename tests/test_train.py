@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import CheckpointError, ModelError, RetrieverUnavailable
 from sdsearch.policy import Policy
 from sdsearch.spec import Experiment, load
@@ -30,7 +31,20 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def figures(folder: Path) -> list[dict[str, Any]]:
     """Return the metrics of a run without its times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    for line in lines:
+        del line["seconds"], line["retrieval"]["seconds"]
+    return lines
+
+
+def always_searching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read every action that is none as a search: the random weights of the tests never write one."""
+    parse = SearchR1.parse
+
+    def search(self: SearchR1, text: str) -> Action:
+        found = parse(self, text)
+        return Action("search", "Rome") if found.kind == "invalid" else found
+
+    monkeypatch.setattr(SearchR1, "parse", search)
 
 
 def test_a_run_leaves_everything(spec: Path) -> None:
@@ -60,18 +74,19 @@ def test_micro_batches_change_nothing(spec: Path, budget: int) -> None:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(spec: Path) -> None:
-    keep = "train.keep_checkpoints=9"
-    straight = train(opened(spec, "name=straight", keep)).folder
-    stopped = train(opened(spec, "name=stopped", keep)).folder
+    keep = ["train.keep_checkpoints=9", "train.epochs=2", "monitors={window: 3, gradients_every: 2}"]
+    straight = train(opened(spec, "name=straight", *keep)).folder
+    assert [line["step"] for line in figures(straight) if "warnings" in line] == [1, 3]
+    stopped = train(opened(spec, "name=stopped", *keep)).folder
     for name in ("step_4", "step_3"):  # as if it had been killed after some of step 3 was written down
         shutil.rmtree(stopped / "checkpoints" / name)
-    train(opened(spec, "name=stopped", keep), resume=True)
+    train(opened(spec, "name=stopped", *keep), resume=True)
     assert figures(stopped) == figures(straight)
     expected, got = weights(straight), weights(stopped)
     assert all(torch.equal(expected[k], got[k]) for k in expected)
     shutil.rmtree(stopped / "checkpoints")
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        train(opened(spec, "name=stopped", keep), resume=True)
+        train(opened(spec, "name=stopped", *keep), resume=True)
 
 
 def test_a_run_is_not_overwritten(spec: Path) -> None:
@@ -89,7 +104,7 @@ def test_a_damaged_checkpoint_is_named(spec: Path) -> None:
     one = opened(spec, "train.steps=1")
     path = train(one).folder / "checkpoints" / "step_1" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*remove"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged.*--fresh"):
         train(one, resume=True)
 
 
@@ -128,8 +143,69 @@ def test_a_lasting_outage_stops_the_run_with_a_checkpoint(spec: Path, monkeypatc
         raise RetrieverUnavailable("the retriever did not answer in time")
 
     monkeypatch.setattr(Cached, "search", down)
-    monkeypatch.setattr("sdsearch.envs.protocol.search_r1.SearchR1.parse", lambda self, text: Action("search", text))
+    always_searching(monkeypatch)
     with pytest.raises(RetrieverUnavailable, match=r"failed in 100% of the episodes.*--resume"):
         train(opened(spec))
     folder = spec.parent / "runs" / "small" / "0"
     assert (folder / "checkpoints" / "step_0" / "model.safetensors").exists()
+
+
+def test_every_step_records_what_monitors_need(spec: Path) -> None:
+    folder = train(opened(spec, "train.steps=3", "train.epochs=2", "monitors.gradients_every=2")).folder
+    steps = [line["train"] for line in figures(folder) if "train" in line]
+    every = {
+        *("homogeneous", "repeated_queries", "empty_queries", "tokens", "model_tokens", "turns", "outage", "entropy"),
+        *("drift_mean", "drift_max", "effective_share", "gradient_norm", "distill/entropy_gap"),
+        *("drift_mean_last", "drift_max_last", "effective_share_last"),
+    }
+    sometimes = {"grad_norm/clipped_pg", "grad_norm/distill", "grad_ratio/distill"}
+    assert [sometimes & set(step) for step in steps] == [sometimes, set(), sometimes]
+    for step in steps:
+        assert every <= set(step)
+        assert step["drift_max"] < 1e-4  # the sampler's own numbers, before the first update
+        assert step["drift_mean_last"] > 1e-3  # before the second, the policy has moved
+        assert step["effective_share_last"] < step["effective_share"]
+        assert step["model_tokens"] <= 2 * 8 < step["tokens"]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_measuring_leaves_the_weights_as_they_are_bit_for_bit(spec: Path, dropout: float) -> None:
+    config = spec.parent / "model" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "attention_dropout": dropout}))
+    common = ["train.steps=2", "train.epochs=2", "train.tokens_per_batch=300"]
+    off = weights(train(opened(spec, "name=off", *common, "monitors.gradients_every=0")).folder)
+    on = train(opened(spec, "name=on", *common, "monitors.gradients_every=1")).folder
+    assert any("grad_norm/distill" in line.get("train", {}) for line in figures(on))
+    assert all(torch.equal(off[k], v) for k, v in weights(on).items())
+
+
+def test_a_single_term_costs_nothing_to_measure(spec: Path) -> None:
+    one = "objective={credit: [small_parts.by_token], terms: [clipped_pg]}"
+    folder = train(opened(spec, one, "train.steps=1", "monitors.gradients_every=1")).folder
+    (step,) = [line["train"] for line in figures(folder) if "train" in line]
+    assert step["grad_norm/clipped_pg"] == step["gradient_norm"] > 0
+
+
+def test_a_warning_is_said_and_recorded_once(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = "monitors={window: 1, searches: 0.5, invalid: null, entropy_gap: null, grad_ratio_high: null}"
+    one = opened(spec, limits, "train.keep_checkpoints=9")
+    folder = train(one).folder
+    warned = [(m["step"], w["limit"], w["value"]) for m in figures(folder) for w in m.get("warnings", ())]
+    assert (1, "searches", 0.0) in warned
+    assert len(warned) == len({limit for _, limit, _ in warned})
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("warning: searches is 0; expected at least 0.5 (monitors.searches). The policy stops") == 1
+    for name in ("step_4", "step_3"):
+        shutil.rmtree(folder / "checkpoints" / name)
+    train(one, resume=True)
+    assert "searches is 0" not in capsys.readouterr().out
+
+
+def test_what_the_retriever_was_asked_is_recorded(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    always_searching(monkeypatch)
+    folder = train(opened(spec, "train.steps=2")).folder
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    asked = [[m["retrieval"][k] for k in ("calls", "queries", "unique", "cached", "outages")] for m in lines]
+    # Of two turns the first is searched, once for all episodes that ask the same, and from then on it is known.
+    assert asked == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0]]
+    assert [m["train"]["repeated_queries"] for m in lines if "train" in m] == [0.5, 0.5]

@@ -11,7 +11,7 @@ import torch
 from sdsearch.objective import Objective
 from sdsearch.testing import example_groups
 from sdsearch.tokens import TokenTable
-from sdsearch.update import batches
+from sdsearch.update import batches, over
 
 OBJECTIVE = {"credit": [{"type": "leave_one_out"}], "terms": [{"type": "clipped_pg"}]}
 
@@ -34,7 +34,7 @@ groups = example_groups()[:3][accelerator.process_index :: accelerator.num_proce
 policy = Policy.load(experiment.agent)
 teachers = Teachers(policy, set(), 0.0)
 optimizer = torch.optim.SGD(policy.model.parameters(), lr=1.0)
-figures = update(experiment, accelerator, teachers, optimizer, groups, 0, Clock())
+figures = update(experiment, accelerator, teachers, optimizer, groups, 0, Clock(), True)
 if accelerator.is_main_process:
     torch.save({"weights": policy.model.state_dict(), "figures": figures}, out)
 if accelerator.num_processes > 1:
@@ -82,4 +82,22 @@ def test_two_processes_take_the_step_of_one(spec: Path, tmp_path: Path) -> None:
     for name, weight in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-5, rtol=1e-4)
     assert two["figures"]["clipped_pg/rows"] == one["figures"]["clipped_pg/rows"] > 0
-    torch.testing.assert_close(two["figures"]["gradient_norm"], one["figures"]["gradient_norm"], rtol=1e-4, atol=1e-6)
+    assert one["figures"].keys() == two["figures"].keys() >= {"grad_norm/clipped_pg", "grad_norm/entropy", "drift_max"}
+    for name, figure in one["figures"].items():
+        torch.testing.assert_close(two["figures"][name], figure, rtol=1e-4, atol=1e-6)
+
+
+def test_several_updates_of_a_step() -> None:
+    first = {"loss": 3.0, "drift_mean": 0.0, "drift_max": 0.1, "effective_share": 1.0, "grad_norm/kl": 7.0}
+    last = {"loss": 1.0, "drift_mean": 0.4, "drift_max": 0.9, "effective_share": 0.6}
+    assert over([first, {**last, "loss": 5.0}, last]) == {
+        "loss": 3.0,
+        "drift_mean": 0.0,
+        "drift_max": 0.1,
+        "effective_share": 1.0,
+        "grad_norm/kl": 7.0,
+        "drift_mean_last": 0.4,
+        "drift_max_last": 0.9,
+        "effective_share_last": 0.6,
+    }
+    assert over([{"loss": 2.0}]) == {"loss": 2.0}

@@ -104,23 +104,34 @@ def test_no_tag_makes_anything_but_plain_values(tag: str) -> None:
 
 def test_text_that_is_not_yaml() -> None:
     assert refusal("a: [1\nb: 2") == (
-        "x.yaml:2:2: not valid YAML: while parsing a flow sequence, expected ',' or ']', but got ':'"
+        "x.yaml:2:2: not valid YAML: while parsing a flow sequence (begun at 1:4), expected ',' or ']', but got ':'"
     )
     assert refusal("a: 1\n---\nb: 2") == (
-        "x.yaml:2:1: not valid YAML: expected a single document in the stream, but found another document"
+        "x.yaml:2:1: not valid YAML: expected a single document in the stream (begun at 1:1), but found another "
+        "document; write each spec into a file of its own"
     )
     assert refusal("a: *b").startswith("x.yaml:1:4: not valid YAML: found undefined alias")
-    assert refusal("a: \x07").startswith("x.yaml: not valid YAML: special characters are not allowed")
+    assert refusal("a: 1\nb: \x07") == "x.yaml:2:4: not valid YAML: special characters are not allowed"
+    assert refusal("a: 1\n\tb: 2") == (
+        "x.yaml:2:1: not valid YAML: while scanning for the next token, found character '\\t' that cannot start any "
+        "token; indent with spaces, not tabs"
+    )
+    assert refusal("a: %x").endswith("; text that begins with this character needs quotes")
+    assert refusal('a: "\\U00110000"') == "x.yaml: not valid YAML: chr() arg not in range(0x110000)"
 
 
 def test_sizes_are_bounded() -> None:
     assert "nested deeper than 50" in refusal("[" * 60)
     assert "nested deeper than 50" in refusal("[" * 100_000)
-    assert "more than 20000 values or 50 levels" in refusal("a: &a [*a]")
+    assert "more than 5000 values, 262144 characters or 50 levels" in refusal("a: &a [*a]")
+    assert refusal("[" + "a," * 12_000 + "]") == "x.yaml:1:20000: not valid YAML: more than 5000 values"
+    assert refusal("x" * 300_000) == "x.yaml: got 300000 characters, expected at most 262144"
+    assert "262144 characters" in refusal(f"a: &a {'x' * 200_000}\nb: *a")
+    assert plain("[" + "a," * 4_999 + "]") == ["a"] * 4_999
     laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{new}: &{new} [{','.join(['*' + old] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
     )
-    assert "more than 20000 values or 50 levels, aliases counted in full" in refusal(laughs)
+    assert "more than 5000 values, 262144 characters or 50 levels, aliases counted in full" in refusal(laughs)
 
 
 values = st.recursive(

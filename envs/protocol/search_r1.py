@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from sdsearch.envs.tags import neutralise, plain
+from sdsearch.envs.tags import BLANK, CONTROL, neutralise, plain
 from sdsearch.types import Action, Grammar, Hit, Question, TextSpan
 
 NAMES = ("think", "search", "information", "answer")
+# Chat models have tokens of their own for these, which no passage may write.
+CALLS = ("tool_call", "tool_response")
 TAG = re.compile(f"</?({'|'.join(NAMES)})>")
 END = re.compile("</(search|answer)>")
 FORGED = re.compile(r"<[\s/]*+information\s*+>", re.IGNORECASE)
@@ -21,11 +23,9 @@ class SearchR1(Grammar):
     """`<search> query </search>` or `<answer> answer </answer>`; before it, if the model likes, `<think>...</think>`.
 
     A turn ends at the first end tag of an action, which is where generation stops; what follows is ignored. The turn is
-    valid when that action holds plain text, and nothing but plain text and think tags stands before it. So these are
-    invalid: no action or one without its end tag, an empty or blank one, one that holds another tag, one that comes
-    after another that was left open, and one that comes after an observation which the model wrote itself (in any
-    letter case or spacing). Tags are read exactly, as in Search-R1: `<Search>` is plain text. An action counts inside
-    `<think>` as well, because generation stops there all the same.
+    valid when that action holds plain text, and nothing but plain text and think tags stands before it; see `action`
+    for what makes it invalid, and docs/grammar.md for every case. Tags are read exactly, as in Search-R1: `<Search>` is
+    plain text. An action counts inside `<think>` as well, because generation stops there all the same.
     """
 
     instruction: str = ""
@@ -38,12 +38,14 @@ class SearchR1(Grammar):
         return ("</search>", "</answer>")
 
     def prompt(self, question: Question) -> str:
-        return f"{self.instruction}Question: {question.text}\n"
+        return f"{self.instruction}Question: {disarmed(CONTROL.sub('', question.text))}\n"
 
     def parse(self, text: str) -> Action:
-        """Return the action. An invalid one has no text."""
+        """Return the action, control characters as spaces; the text of an invalid one says why, see `action`."""
         found = action(text)
-        return Action(found.kind, text[found.start : found.end].strip()) if found else Action("invalid", "")
+        if isinstance(found, str):
+            return Action("invalid", found)
+        return Action(found.kind, CONTROL.sub(" ", text[found.start : found.end]).strip())
 
     def spans(self, text: str) -> list[TextSpan]:
         """Cut the text: tags are markup, the content of the action is query or answer, all else is think."""
@@ -59,8 +61,11 @@ class SearchR1(Grammar):
 
     def render(self, text: str) -> str:
         """Put text that is not ours on one line, without tags and not longer than allowed."""
-        safe = neutralise(plain(text), NAMES)
-        return safe if len(safe) <= self.max_passage_characters else safe[: self.max_passage_characters] + " [cut]"
+        most = self.max_passage_characters
+        # Of a megabyte no more is read than can be needed, unless the passage is mostly what is removed.
+        read = text[: 8 * most]
+        safe = disarmed(plain(read))
+        return safe if len(safe) <= most and len(read) == len(text) else safe[:most] + " [cut]"
 
     def render_invalid(self) -> str:
         return "\n\nThat was not a valid action. Write <search> query </search> or <answer> answer </answer>.\n\n"
@@ -72,9 +77,9 @@ class SearchR1(Grammar):
         """
         thought = f"<think> {think} </think>\n" if think else ""
         written = thought + (text if kind == "invalid" else f"<{kind}> {text} </{kind}>")
-        wanted = Action("invalid", "") if kind == "invalid" else Action(kind, text.strip())
-        if self.parse(written) != wanted:
-            raise ValueError(f"{written!r} reads as {self.parse(written)}, expected {wanted}: leave tags out of it")
+        read = self.parse(written)
+        if read.kind != kind or (kind != "invalid" and read.text != text.strip()):
+            raise ValueError(f"{written!r} reads as {read}, expected {Action(kind, text)}: leave tags out of it")
         return written
 
 
@@ -86,17 +91,29 @@ class Found(NamedTuple):
     end: int
 
 
-def action(text: str) -> Found | None:
-    """Find the action of a turn; None when the turn is invalid."""
+def action(text: str) -> Found | str:
+    """Find the action of a turn, or say why the turn is invalid; the first that applies of the following.
+
+    "no action": no end tag of an action; "own observation": up to there stands what looks like an information tag, in
+    any letter case or spacing; "stray tag": the nearest tag before the end tag is not its start tag, or a tag other
+    than think comes earlier; "empty search" or "empty answer": nothing that can be seen between the two.
+    """
     end = END.search(text)
     if end is None:
-        return None
-    *before, last = [*TAG.finditer(text, 0, end.start())] or [end]
-    if last[0] != f"<{end[1]}>" or any(tag[1] != "think" for tag in before):
-        return None
-    if not text[last.end() : end.start()].strip() or FORGED.search(text, 0, end.start()):
-        return None
-    return Found(end[1], last.end(), end.start())
+        return "no action"
+    if FORGED.search(text, 0, end.start()):
+        return "own observation"
+    first = next(tag for tag in TAG.finditer(text) if tag[1] != "think")
+    if first[0] != f"<{end[1]}>" or TAG.search(text, first.end(), end.start()):
+        return "stray tag"
+    if BLANK.fullmatch(text, first.end(), end.start()):
+        return f"empty {end[1]}"
+    return Found(end[1], first.end(), end.start())
+
+
+def disarmed(text: str) -> str:
+    """Return text that is not ours without the tags of this grammar and of chat models."""
+    return neutralise(text, NAMES + CALLS)
 
 
 def cut(text: str) -> Iterator[TextSpan]:
@@ -105,7 +122,7 @@ def cut(text: str) -> Iterator[TextSpan]:
     done = 0
     for tag in TAG.finditer(text):
         kind = "think"
-        if found and found.start == done:
+        if isinstance(found, Found) and found.start == done:
             kind = "query" if found.kind == "search" else "answer"
         yield TextSpan(kind, done, tag.start())
         yield TextSpan("markup", tag.start(), tag.end())

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from sdsearch.metrics import correct
-from sdsearch.objective import Hint
+from sdsearch.objective import Hint, Told
+from sdsearch.parts import Kind, parts
 from sdsearch.trajectory import Group, Trajectory
+from sdsearch.wording import one_line, wording
 
 
 class Hindsight(Hint):
@@ -29,35 +32,45 @@ class Hindsight(Hint):
     label_by: Literal["f1", "exact_match"] = "f1"
     above: float = Field(0.0, ge=0, lt=1)
     """An answer is right when its score is above this (the paper's rho)."""
-    include_self: Literal["all", "others"] = "all"
-    """Whether an attempt finds itself in its own block, where its teacher could copy the query."""
+    include_self: Literal["all", "others", "past_only"] = "all"
+    """Whether an attempt finds itself in its own block, where its teacher could copy the query that it scores: all of
+    it, none of it, or, with a block for each turn, what came before that turn."""
     which: Literal["all", "correct", "single"] = "all"
     """Every attempt, the right ones, or one drawn at random. Where none is left there is no teacher."""
+    shows: tuple[Kind, ...] = Field(("query",), min_length=1)
+    """The parts of an attempt that are told; more than its queries is the paper's ablation "no future masking"."""
     dedupe: bool = False
-    """Write a query that an attempt repeats only once."""
+    """Tell what an attempt repeats only once."""
     max_queries: int | None = Field(None, ge=1)
     """Queries per attempt, the first ones."""
     max_characters: int | None = Field(None, ge=1)
-    """Characters per query."""
+    """Characters per query, or per other part."""
+    max_words: int | None = Field(None, ge=1)
+    """Words of all attempts together: those that come too late in `order` are left out, the first is cut if need be. A
+    hint knows no tokens; in the embedded data a word is about 1.6 of them."""
     header: str = "Earlier attempts:"
+    line: Annotated[str, wording("verdict", "parts")] = "{verdict}: {parts}"
+    """How one attempt is told."""
+    unmasked: Annotated[str, wording("kind", "text")] = "{kind}: {text}"
+    """How a part that is no query is told."""
     right: str = "CORRECT"
     wrong: str = "INCORRECT"
     neutral: str = "ATTEMPT"
     separator: str = " | "
     nothing: str = "no search"
 
-    @field_validator("right", "wrong", "neutral", "separator", "nothing")
+    @field_validator("line", "unmasked", "right", "wrong", "neutral", "separator", "nothing")
     @classmethod
     def _one_line(cls, text: str) -> str:
-        if not text.strip() or len(text.splitlines()) != 1:
+        if not text.strip() or text.splitlines() != [text]:
             raise ValueError(f"got {text!r}, expected one line of text that is not blank")
         return text
 
-    def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
-        """Return one block per kept trajectory. A group's blocks do not depend on the other groups."""
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
+        """Return the blocks of each kept trajectory. A group's blocks do not depend on the other groups."""
         return [self._group(group, seed) for group in groups]
 
-    def _group(self, group: Group, seed: int) -> list[str | None]:
+    def _group(self, group: Group, seed: int) -> list[Told]:
         dice = Random(f"{seed}/{group.question.id}")
         kept = group.kept
         right = [correct(t, self.label_by, self.above) for t in kept]
@@ -68,26 +81,49 @@ class Hindsight(Hint):
             order.sort(key=lambda i: -kept[i].reward)
         said = dice.sample(right, len(right)) if self.labels == "shuffled" else right
         lines = [self._line(t, verdict) for t, verdict in zip(kept, said, strict=True)]
-        blocks: list[str | None] = []
-        for own in range(len(kept)):
+        blocks: list[Told] = []
+        for own, trajectory in enumerate(kept):
             shown = [
-                i for i in order if (i != own or self.include_self == "all") and (right[i] or self.which != "correct")
+                i
+                for i in order
+                if (i != own or self.include_self != "others") and (right[i] or self.which != "correct")
             ]
             if self.which == "single" and shown:
                 shown = [dice.choice(shown)]
-            blocks.append("\n".join([self.header, *(lines[i] for i in shown)]) + "\n\n" if shown else None)
+            if self.include_self != "past_only":
+                blocks.append(self._block([lines[i] for i in shown]))
+                continue
+            past = [self._line(trajectory, said[own], turn) for turn in range(len(trajectory.turns))]
+            blocks.append(tuple(self._block([now if i == own else lines[i] for i in shown]) for now in past))
         return blocks
 
-    def _line(self, trajectory: Trajectory, right: bool) -> str:
-        queries = [q for q in map(self.clean, trajectory.queries) if q]
-        queries = list(dict.fromkeys(queries)) if self.dedupe else queries
-        label = self.neutral if self.labels == "off" else self.right if right else self.wrong
-        return f"{label}: {self.separator.join(queries[: self.max_queries]) or self.nothing}"
+    def _block(self, lines: Sequence[str | None]) -> str | None:
+        told = [line for line in lines if line is not None]
+        if self.max_words is not None and told:
+            whole = sum(words <= self.max_words for words in accumulate(len(line.split()) for line in told))
+            told = told[:whole] or [" ".join(told[0].split()[: self.max_words])]
+        return "\n".join([self.header, *told]) + "\n\n" if told else None
 
-    def clean(self, query: str) -> str:
-        """Return a query that can pass for nothing else: on one line, without separator, verdict or tag."""
-        for mark in (self.separator.strip(), "<", ">"):
-            query = query.replace(mark, " ")
+    def _line(self, trajectory: Trajectory, right: bool, before: int | None = None) -> str | None:
+        """Tell an attempt, or what it was before a turn: None when that is nothing."""
+        told = [p for p in parts(trajectory) if p.kind in self.shows and (before is None or p.turn < before)]
+        clean = [(p.kind, text) for p in told if (text := self.clean(p.text))]
+        clean = list(dict.fromkeys(clean)) if self.dedupe else clean
+        queries = accumulate(kind == "query" for kind, _ in clean)
+        most = self.max_queries or len(clean)
+        texts = [
+            text if kind == "query" else self.unmasked.format(kind=kind, text=text)
+            for (kind, text), count in zip(clean, queries, strict=True)
+            if count <= most or kind == "answer"
+        ]
+        if before is not None and not texts:
+            return None
+        label = self.neutral if self.labels == "off" else self.right if right else self.wrong
+        return self.line.format(verdict=label, parts=self.separator.join(texts) or self.nothing)
+
+    def clean(self, text: str) -> str:
+        """Return text that can pass for nothing else: on one line, without separator, verdict or tag."""
+        text = one_line(text.replace(self.separator.strip(), " "))
         words = "|".join(re.escape(w) for w in (self.right, self.wrong, self.neutral))
-        query = re.sub(rf"(?<!\w)({words})[\s:\uff1a]*[:\uff1a]", r"\1 ", query, flags=re.IGNORECASE)
-        return " ".join(query.split())[: self.max_characters].strip()
+        text = re.sub(rf"(?<!\w)({words})[\s:\uff1a]*[:\uff1a]", r"\1 ", text, flags=re.IGNORECASE)
+        return " ".join(text.split())[: self.max_characters].strip()

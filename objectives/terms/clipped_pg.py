@@ -7,6 +7,8 @@ sampler and trainer is corrected too. A larger `clip_high` lets rare tokens rise
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
@@ -18,6 +20,7 @@ from sdsearch.tokens import TokenTable
 class ClippedPG(Term):
     """-min(ratio * credit, clip(ratio) * credit) on every credited token."""
 
+    follows_credit: ClassVar[bool] = True
     clip: float = Field(0.2, gt=0, lt=1)
     """The ratio may fall by this much before the gradient stops."""
     clip_high: float | None = Field(None, gt=0)

@@ -15,10 +15,12 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from sdsearch.divergence import Divergence, Tail, compare, entropy, pick, reduced, top
+from sdsearch.leak import gives_away
 from sdsearch.metrics import correct
-from sdsearch.objective import Hint, Rows, Selection, Teacher, Term, Values
+from sdsearch.objective import Hint, Hints, Rows, Selection, Teacher, Term, Told, Values, told
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Group, Span
 
@@ -40,6 +42,7 @@ class Distill(Term):
     tail: Tail = "bucket"
     """The mass of all other tokens: one more token, spread over those kept, or left out of the sum."""
     teacher: Teacher = "live"
+    """The weights that teach: the policy's own, their moving average (at the rate `train.ema`), or the first ones."""
     gate: Literal["all", "mixed", "has_correct"] = "all"
     """Which groups: all, those with right and wrong answers, or those with a right one."""
     correct_by: Literal["f1", "exact_match"] = "f1"
@@ -47,9 +50,9 @@ class Distill(Term):
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""
-        texts = self.hint.texts(table.groups, seed)
-        pairs = zip(table.groups, texts, strict=True)
-        hints = [h if self.passes(g) else None for g, of in pairs for _, h in zip(g.kept, of, strict=True)]
+        hints: list[Told] = []
+        for group, told_of in zip(table.groups, self.hint.texts(table.groups, seed), strict=True):
+            hints += told_of if self.passes(group) else [None] * len(group.kept)
         wanted = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
         return Selection(wanted, self.teacher, hints)
 
@@ -59,7 +62,11 @@ class Distill(Term):
         return self.gate == "all" or (any(right) and (self.gate == "has_correct" or not all(right)))
 
     def values(self, rows: Rows) -> Values:
-        """Return losses [rows]; logs how much more the teacher likes the sampled token, and how much surer it is."""
+        """Return losses [rows].
+
+        Logs how much more the teacher likes the sampled token, how much surer it is, and whether its hint gives the
+        accepted answer away ("answer_in_hint": the share of such blocks).
+        """
         owner = rows.teacher if self.support == "teacher" else rows.logits.detach()
         support = top(owner, self.top_k)
         student, teacher = (reduced(x, support, self.tail) for x in (rows.logits, rows.teacher))
@@ -68,4 +75,16 @@ class Distill(Term):
                 "gap": pick(rows.teacher, rows.table.token) - rows.logprob,
                 "entropy_gap": entropy(rows.logits) - entropy(rows.teacher),
             }
+            if rows.hints is not None:
+                metrics["answer_in_hint"] = leaks(rows.table, rows.hints)
         return Values(compare(student, teacher, self.divergence, self.beta), metrics)
+
+
+def leaks(table: TokenTable, hints: Hints) -> Tensor:
+    """Return 1 for each row whose teacher saw the accepted answer, else 0; float32 [rows]."""
+    at = list(zip(table.trajectory.tolist(), table.turn.tolist(), strict=True))
+    found = {
+        (t, turn): gives_away(told(hints[t], turn), table.trajectories[t].question.answers)
+        for t, turn in dict.fromkeys(at)
+    }
+    return table.logprob.new_tensor([found[pair] for pair in at])

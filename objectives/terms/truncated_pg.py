@@ -7,6 +7,8 @@ the usual correction where sampler and trainer disagree about the probabilities.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
@@ -18,6 +20,7 @@ from sdsearch.tokens import TokenTable
 class TruncatedPG(Term):
     """-min(ratio, cap) * credit * log p on every credited token, without gradient through the ratio."""
 
+    follows_credit: ClassVar[bool] = True
     cap: float = Field(2.0, gt=0)
 
     def select(self, table: TokenTable, seed: int) -> Selection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -100,7 +100,9 @@ def evaluate(spec: Spec, set: Set = None) -> None:
     questions = experiment.data.test.questions()[: settings.questions]
     actor = experiment.agent.open(experiment.environment.protocol)
     world = World(experiment.environment)
-    figures = mean(play(world, actor, questions, settings.batch, experiment.seed, settings.greedy))
+    limit = experiment.train.max_outage_rate
+    played = play(world, actor, questions, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit)
+    figures = mean(played)
     table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}")
@@ -108,16 +110,46 @@ def evaluate(spec: Spec, set: Set = None) -> None:
 
 
 @app.command()
+def play(
+    spec: Spec,
+    set: Set = None,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which of the spec's questions.")] = "test",
+    seed: Annotated[int | None, typer.Option(help="Draws the questions; by default the spec's seed.")] = None,
+    questions: Annotated[int | None, typer.Option(min=1, help="How many; by default until you leave.")] = None,
+) -> None:
+    """Be the agent: search and answer at the terminal, then see what was missed. Ctrl-D leaves.
+
+    The retriever is the spec's; `--set 'environment.retriever={type: bm25, corpus: {type: atlas}}'` starts at once.
+    """
+    experiment = experiment_of(spec, set)
+    from sdsearch.play import play as begin
+
+    begin(experiment, split, experiment.seed if seed is None else seed, questions, Console(highlight=False))
+
+
+@app.command()
 def check(
     specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="The YAML files.")],
     set: Set = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is wrong.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print where each value was written, line by line.")
+    ] = False,
 ) -> None:
-    """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1)."""
+    """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1).
+
+    A spec that is no experiment says with `kind` what it is.
+    """
+    from sdsearch.loading import load_any
+    from sdsearch.origins import listing, origins
+    from sdsearch.yamltext import write
+
     resolved, wrong = [], []
     for path in specs:
         try:
-            resolved.append(f"# {path}\n{experiment_of(path, set).dump()}")
+            found = load_any(located(path), set or ())
+            shown = listing(origins(found.plain(), found.root)) if explain else write(found.plain())
+            resolved.append(f"# {path}\n{shown}")
         except SpecError as error:
             wrong.append(str(error))
     if not quiet:
@@ -145,6 +177,16 @@ def catalogue(
         for entry in [*(e for f in chosen for e in components(f)), *(specs() if not family else ())]:
             table.add_row(*entry)
     Console(highlight=False).print(table)
+
+
+@app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(help="What the spec is about, such as `warmstart`.")] = "experiment",
+) -> None:
+    """Print the JSON schema of a kind of spec, with which an editor completes and checks YAML."""
+    from sdsearch.schema import compose
+
+    typer.echo(json.dumps(compose(kind), indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -177,10 +219,14 @@ def loaded(spec: Path, overrides: list[str] | None, out: Path | None, model: typ
     """Load a spec as the command line names it: a file, or else one that comes with the package."""
     from sdsearch.spec import load
 
+    return load(located(spec), [*(overrides or ()), *([f"out={json.dumps(str(out))}"] if out else ())], model=model)
+
+
+def located(spec: Path) -> Path:
+    """Return the file that the command line names: as it is, or else one that comes with the package."""
     ours = Path(sdsearch.__file__).parent
     places = (spec, ours / spec, ours / "specs" / spec, ours / "specs" / f"{spec}.yaml")
-    found = next((p for p in places if p.is_file()), spec)
-    return load(found, [*(overrides or ()), *([f"out={json.dumps(str(out))}"] if out else ())], model=model)
+    return next((p for p in places if p.is_file()), spec)
 
 
 def complain(message: str) -> None:

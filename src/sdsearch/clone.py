@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sdsearch.component import Settings
-from sdsearch.objective import Hint
+from sdsearch.objective import Hint, told
 from sdsearch.policy import Policy, pad
 from sdsearch.progress import Bars
 from sdsearch.trajectory import Group
@@ -74,7 +74,7 @@ def lessons(groups: Sequence[Group], hint: Hint, settings: Cloning, seed: int) -
             names = values(group, dice) | names
         correct = [t for t in group.trajectories if t.metrics["exact_match"] == 1]
         best = min(correct, key=lambda t: len(t.turns)) if correct else None
-        for trajectory, text in zip(group.trajectories, hints, strict=True):
+        for trajectory, text in zip(group.trajectories, (told(h, 0) for h in hints), strict=True):
             hinted = text is not None and dice.random() < settings.hinted
             chosen = best if hinted and best is not None else trajectory
             opening, *rest = chosen.segments

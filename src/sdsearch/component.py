@@ -6,12 +6,13 @@ import importlib
 import inspect
 import sys
 from abc import ABC
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -21,8 +22,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from sdsearch.discovery import FOLDERS, Place, known, locate, quoted, suggest, unavailable
+from sdsearch.discovery import FOLDERS, Place, absent, known, locate, quoted, unavailable
 from sdsearch.errors import ComponentError
+
+FAMILY = "x-family"
+"""The keyword that stands for a family in the JSON schema of a model."""
 
 
 class Readers(dict[int, list[type["Settings"]]]):
@@ -75,6 +79,11 @@ class Component(Settings, ABC):
         )
 
     @classmethod
+    def __get_pydantic_json_schema__(cls, source: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """Let a family be named only: `sdsearch.schema` knows which members there are."""
+        return {FAMILY: cls.family} if cls.__dict__.get("family") else handler(source)
+
+    @classmethod
     def _build(cls, value: Any, info: ValidationInfo) -> Self:
         if isinstance(value, cls):
             return value
@@ -112,8 +121,9 @@ def resolve(family: type[C], name: object) -> type[C]:
 
     `name` is a file of the family's folder, an installed entry point of the group `sdsearch.<family>`, or a dotted path
     `pkg.module` or `pkg.module:Class`. Raises `ComponentError` when there is none, when the module does not define
-    exactly one member of the family, or when a package that it needs is not installed. Any other error while the module
-    is imported is its author's and is passed on with a note.
+    exactly one member of the family, or when a package that it needs is not installed. Importing a module runs it: only
+    one whose source shows a member of the family is imported (see `locate`). Any other error meanwhile is its author's
+    and is passed on with a note.
     """
     place = locate(family, name)
     try:
@@ -132,29 +142,23 @@ def resolve(family: type[C], name: object) -> type[C]:
         return _attribute(family, module, place)
     found = members(family, module)
     if len(found) != 1:
-        listed = f" ({', '.join(c.__name__ for c in found)}): write {place.module}:{found[0].__name__}" if found else ""
-        raise ComponentError(
-            f"{place.module} defines {len(found)} members of the family {family.family}, expected one{listed}"
-        )
+        raise ComponentError(absent(family, place, [c.__name__ for c in found]))
     return found[0]
 
 
 def members(family: type[C], module: object) -> list[type[C]]:
     """Return the members of `family` that `module` itself defines, abstract ones left out."""
-    defined = dict.fromkeys(c for c in vars(module).values() if isinstance(c, type) and issubclass(c, family))
+    # Not `isinstance(c, type)`: that asks `c.__class__`, with which a lazy object of a foreign module begins to work.
+    defined = dict.fromkeys(c for c in vars(module).values() if issubclass(type(c), type) and issubclass(c, family))
     name = module.__name__  # type: ignore[attr-defined]
     return [c for c in defined if c.__module__ == name and not inspect.isabstract(c) and "family" not in c.__dict__]
 
 
 def _attribute(family: type[C], module: object, place: Place) -> type[C]:
-    found = getattr(module, place.attribute, None)
-    if isinstance(found, type) and issubclass(found, family) and not inspect.isabstract(found):
-        return found
-    names = [c.__name__ for c in members(family, module)]
-    raise ComponentError(
-        f"{place.module} has no {family.family} {quoted(place.attribute)}, "
-        f"expected one of {', '.join(names) or '(it defines none)'}{suggest(place.attribute, names)}"
-    )
+    found: Any = vars(module).get(place.attribute)
+    if issubclass(type(found), type) and issubclass(found, family) and not inspect.isabstract(found):
+        return cast("type[C]", found)
+    raise ComponentError(absent(family, place, [c.__name__ for c in members(family, module)]))
 
 
 def _name(member: type[Component]) -> str:

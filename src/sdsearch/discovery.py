@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
 import json
 import pkgutil
 import re
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, entry_points, requires
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sdsearch.errors import ComponentError
+from sdsearch.lineage import UNREADABLE, descends, members, source
 
 if TYPE_CHECKING:
     from sdsearch.component import Component
@@ -32,6 +35,9 @@ FOLDERS = {
     "hint": "sdsearch.objectives.hints",
 }
 
+LONGEST_NAME = 200
+"""Characters of a `type`."""
+
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*)?")
 
 
@@ -43,13 +49,17 @@ class Place(NamedTuple):
 
 
 def locate(family: type[Component], name: object) -> Place:
-    """Return where `name` is. Raises `ComponentError` with the known names when it is none of them."""
-    if isinstance(name, str) and DOTTED.fullmatch(name):
+    """Return where `name` is. Raises `ComponentError` with the known names when it is none of them.
+
+    Nothing is imported, and what does not look like a member of the family in its source is refused: a spec can run no
+    module but one of a member. An entry point was declared by a package that somebody installed, so it is trusted.
+    """
+    if isinstance(name, str) and len(name) <= LONGEST_NAME and DOTTED.fullmatch(name):
         if "." in name or ":" in name:
-            return Place(*name.split(":"))
+            return vetted(family, Place(*name.split(":")))
         if name in _files(family):
-            return Place(f"{FOLDERS[family.family]}.{name}")
-        plugins = [e for e in entry_points(group=f"sdsearch.{family.family}") if e.name == name]
+            return vetted(family, Place(f"{FOLDERS[family.family]}.{name}"))
+        plugins = [e for e in _plugins(family.family) if e.name == name]
         if len({e.value for e in plugins}) > 1:
             raise ComponentError(
                 f"{family.family} {quoted(name)} is claimed by several installed packages "
@@ -64,10 +74,57 @@ def locate(family: type[Component], name: object) -> Place:
     )
 
 
+def vetted(family: type[Component], place: Place) -> Place:
+    """Return a place at which the source shows a member of the family. Raises `ComponentError` for any other."""
+    if place.module in sys.modules:
+        return place
+    try:
+        text = source(place.module)
+        names = members(text or "", place.module, family)
+    except ModuleNotFoundError as error:
+        raise ComponentError(unavailable(family.family, place, error)) from error
+    except UNREADABLE as error:
+        raise ComponentError(f"{place.module} cannot be read as Python: {error}") from error
+    if text is None:
+        raise ComponentError(
+            f"{place.module} is compiled: expected a module with Python source, which can be looked into before it is "
+            f"run, or an entry point of the group sdsearch.{family.family}"
+        )
+    if not (descends(f"{place.module}.{place.attribute}", family) if place.attribute else names):
+        raise ComponentError(absent(family, place, names))
+    return place
+
+
+def absent(family: type[Component], place: Place, names: Sequence[str]) -> str:
+    """Return what to say about a module that is there, has the members `names`, and not the one that is asked for."""
+    if place.attribute:
+        listed = f"expected one of {', '.join(names) or '(it defines none)'}{suggest(place.attribute, names)}"
+        return f"{place.module} has no {family.family} {quoted(place.attribute)}, {listed}"
+    listed = f" ({', '.join(names)}): write {place.module}:{names[0]}" if names else ""
+    return f"{place.module} defines {len(names)} members of the family {family.family}, expected one{listed}"
+
+
 def known(family: type[Component]) -> list[str]:
     """Return the names of the family's files and installed entry points, sorted."""
-    plugins = {e.name for e in entry_points(group=f"sdsearch.{family.family}")}
-    return sorted(plugins | {name for name, file in _files(family).items() if _bases(file) & _ancestors(family)})
+    files = _files(family).values()
+    changed = tuple(sorted((str(f.parent), f.parent.stat().st_mtime_ns) for f in files))
+    return sorted({e.name for e in _plugins(family.family)} | _members_in(family, FOLDERS.get(family.family), changed))
+
+
+@lru_cache(maxsize=64)
+def _members_in(family: type[Component], folder: str | None, changed: object) -> set[str]:
+    # Families that share a folder are told apart by their source: importing every file would load every engine.
+    found = set()
+    for name in _files(family):
+        with suppress(*UNREADABLE):
+            if members(source(f"{folder}.{name}") or "", f"{folder}.{name}", family):
+                found.add(name)
+    return found
+
+
+@cache
+def _plugins(family: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=f"sdsearch.{family}"))
 
 
 def _files(family: type[Component]) -> dict[str, Path]:
@@ -78,23 +135,6 @@ def _files(family: type[Component]) -> dict[str, Path]:
         return {}
     found = ((m.name, Path(path)) for path in folder.__path__ for m in pkgutil.iter_modules([path]))
     return {name: path / f"{name}.py" for name, path in found if not name.startswith("_")}
-
-
-def _bases(file: Path) -> set[str]:
-    # Families that share a folder are told apart by their source: importing every file would load every engine.
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError):
-        return set()
-    bases = [b for c in tree.body if isinstance(c, ast.ClassDef) for b in c.bases]
-    return {b.attr if isinstance(b, ast.Attribute) else ast.unparse(b) for b in bases}
-
-
-def _ancestors(family: type[Component]) -> set[str]:
-    found = {family}
-    while new := {s for c in found for s in c.__subclasses__()} - found:
-        found |= new
-    return {c.__name__ for c in found}
 
 
 def unavailable(family: str, place: Place, error: ModuleNotFoundError) -> str:
@@ -131,8 +171,11 @@ def quoted(value: object) -> str:
             return "a mapping"
         case list() | tuple():
             return f"a list of {len(value)}"
-        case bool() | int() | float() | str():
-            shown = json.dumps(value, ensure_ascii=False)
+        case str():
+            shown = json.dumps(value[:60], ensure_ascii=False)
+            shown = shown if len(value) <= 60 else f"{shown}..."
+        case bool() | int() | float():
+            shown = json.dumps(value)
         case _:
             shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
@@ -140,5 +183,5 @@ def quoted(value: object) -> str:
 
 def suggest(word: object, words: Iterable[str]) -> str:
     """Return a did-you-mean clause, or nothing when no word is near."""
-    near = difflib.get_close_matches(str(word), list(words), n=1)
+    near = difflib.get_close_matches(str(word)[:LONGEST_NAME], list(words), n=1)
     return f"; did you mean {quoted(near[0])}?" if near else ""

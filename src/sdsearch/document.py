@@ -12,12 +12,12 @@ Path: TypeAlias = tuple[str | int, ...]
 """Keys and indexes, from the root of a spec."""
 
 
-WORD = re.compile(r"[\w-]+")
+WORD = re.compile(r"[\w-]{1,60}")
 
 
 def written(path: Path) -> str:
     """Return a path as it is written in a message: `objective.terms[1].hint`."""
-    shown = (f"[{s}]" if isinstance(s, int) else f".{s if WORD.fullmatch(s) else quoted(s)}" for s in path)
+    shown = (f"[{s}]" if isinstance(s, int) else f".{s if WORD.fullmatch(s[:61]) else quoted(s)}" for s in path)
     return "".join(shown).removeprefix(".")
 
 
@@ -52,10 +52,16 @@ class Node:
     def merge(self, over: Node) -> Node:
         """Return this with `over` laid upon it: mappings merge deeply, everything else is replaced.
 
-        A mapping with another `type` replaces too, since its keys mean other things; a bare name that is met by a
-        mapping without `type` counts as `{type: name}`.
+        A mapping whose keys are indexes of a list, such as {1: {weight: 0.5}}, changes these items of it. A mapping
+        with another `type` replaces too, since its keys mean other things; a bare name that is met by a mapping without
+        `type` counts as `{type: name}`.
         """
         below = self.value
+        if isinstance(below, list) and isinstance(over.value, dict) and over.value:
+            items = {str(i): node for i, node in enumerate(below)}
+            if over.value.keys() <= items.keys():
+                whole = Node(items, self.place).merge(over)
+                return Node(list(whole.value.values()), whole.place)
         if isinstance(below, str) and isinstance(over.value, dict) and "type" not in over.value:
             below = {"type": self}
         if not isinstance(below, dict) or not isinstance(over.value, dict):
@@ -72,7 +78,7 @@ class Node:
             return self.merge(over)
         head, *rest = path
         if isinstance(self.value, list):
-            if not head.isdecimal() or int(head) >= len(self.value):
+            if not head.isdecimal() or len(head) > 9 or int(head) >= len(self.value):
                 raise LookupError(f"{quoted(head)} is no index of a list of {len(self.value)}, which count from 0")
             at = int(head)
             return Node([*self.value[:at], self.value[at].put(rest, over), *self.value[at + 1 :]], self.place)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdsearch.rollout import Clock, MakeEnv, collect
-from sdsearch.trajectory import Group
+from sdsearch.rollout import Clock, MakeEnv, bearable, collect
+from sdsearch.trajectory import Group, Segment
 from sdsearch.types import Actor, Question, Step
 
 FIGURES = ("exact_match", "f1", "searches", "gold_recall", "invalid")
@@ -20,13 +20,17 @@ def evaluate(
     seed: int,
     greedy: bool = False,
     clock: Clock | None = None,
+    max_outage_rate: float = 1.0,
 ) -> list[Group]:
-    """Play each question once, `batch` at a time; the same seed gives the same episodes. One group per question."""
-    return [
-        group
-        for start in range(0, len(questions), batch)
-        for group in collect(make_env, actor, questions[start : start + batch], 1, seed + start, greedy, clock)
-    ]
+    """Play each question once, `batch` at a time; the same seed gives the same episodes. One group per question.
+
+    Raises `RetrieverUnavailable` when outages ended more than the share `max_outage_rate` of the episodes so far.
+    """
+    groups: list[Group] = []
+    for start in range(0, len(questions), batch):
+        groups += collect(make_env, actor, questions[start : start + batch], 1, seed + start, greedy, clock)
+        bearable(groups, max_outage_rate)
+    return groups
 
 
 def mean(groups: Sequence[Group]) -> dict[str, float]:
@@ -58,3 +62,8 @@ class Hinted:
         shown = [t if r in self.begun else self.hints[r] + t for r, t in zip(rows, texts, strict=True)]
         self.begun.update(rows)
         return self.actor.act(rows, shown)
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        """Go on with recorded episodes, whose prompts hold their hints already."""
+        self.begun.update(rows)
+        return self.actor.resume(rows, pasts)

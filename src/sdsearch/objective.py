@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from sdsearch.tokens import TokenTable
 
 Teacher = Literal["live", "ema", "frozen"]
-Hints = Sequence[str | None]
+Told = str | None | tuple[str | None, ...]
+"""What the teacher of one trajectory sees: the same at every turn, or one text for each; None: there is no teacher."""
+Hints = Sequence[Told]
 Reduce = Callable[["Tensor"], "Tensor"]
 
 
@@ -51,8 +53,13 @@ class Hint(Component):
     family: ClassVar[str] = "hint"
 
     @abstractmethod
-    def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
+    def texts(self, groups: Sequence[Group], seed: int) -> Sequence[Sequence[Told]]:
         """Return for each group, for each of its kept trajectories, the hint; None: this one has no teacher."""
+
+
+def told(hint: Told, turn: int) -> str | None:
+    """Return what a hint says at a turn."""
+    return hint[turn] if isinstance(hint, tuple) else hint
 
 
 class Selection(NamedTuple):
@@ -63,7 +70,7 @@ class Selection(NamedTuple):
     teacher: Teacher | None = None
     """The weights that score these rows a second time, without gradient."""
     hints: Hints | None = None
-    """What the teacher sees before the prompt, one per trajectory of the table; rows of a None are dropped.
+    """What the teacher sees before the prompt, per trajectory of the table; rows of a None are dropped.
 
     No hints at all: the teacher sees what the policy saw.
     """
@@ -78,6 +85,8 @@ class Rows(NamedTuple):
     """The policy's logits, with gradient, at the sampling temperature; shape [rows, vocabulary]."""
     teacher_logits: Tensor | None
     """The teacher's logits for the same tokens, without gradient; shape [rows, vocabulary]."""
+    hints: Hints | None = None
+    """What the teacher saw, per trajectory of the table."""
 
     @property
     def logprob(self) -> Tensor:
@@ -122,6 +131,8 @@ class Term(Component):
     """One summand of the loss."""
 
     family: ClassVar[str] = "term"
+    follows_credit: ClassVar[bool] = False
+    """Whether it is a policy gradient: the pull of the terms with a hint is compared with its pull."""
 
     weight: float | Step = 1.0
     normalise: Literal["token", "trajectory"] = "token"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sdsearch.objective import Hints, Rows, Selection, Teacher, Term
+from sdsearch.objective import Hints, Rows, Selection, Teacher, Term, told
 from sdsearch.tokens import TokenTable
 
 Score = Callable[[Tensor], Tensor]
@@ -44,10 +44,19 @@ class Plan:
         return needed
 
     def loss(self, part: Tensor, logits: Score, teacher: Teach | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the share of the step's loss that falls on some rows of the table, and the figures for the log.
+        """Return the sum of `losses` and, with the rest of the figures, that sum as "loss"."""
+        losses, figures = self.losses(part, logits, teacher)
+        total = sum(losses.values(), self.table.logprob.new_zeros(()))
+        return total, {"loss": total.detach(), **figures}
 
-        Both add up: over any partition of the rows the losses sum to the loss of the step, and the figures, without
-        gradient, to its means ("<term>/rows" to a count). A part without a needed row gives a zero without gradient.
+    def losses(
+        self, part: Tensor, logits: Score, teacher: Teach | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return, for each term, the share of its loss that falls on some rows of the table, and figures for the log.
+
+        Both add up: over any partition of the rows the losses, which are multiplied by the weights, sum to the loss of
+        the step, and the figures, which are not and have no gradient, to its means ("<term>/rows" to a count). A term
+        without a row in the part has a zero without gradient.
 
         Args:
             part: Indices of rows.
@@ -57,20 +66,22 @@ class Plan:
         part = part.sort().values
         part = part[self.needed[part]]
         scored = checked(logits(part), part, "the policy") if len(part) else None
-        total = self.table.logprob.new_zeros(())
+        nothing = self.table.logprob.new_zeros(())
+        losses: dict[str, Tensor] = {}
         figures: dict[str, Tensor] = {}
         for name, term, weight, selection, share in self.terms:
             mine = selection.rows[part]
             index = part[mine]
-            mean = total.new_zeros(())
+            mean = nothing
             if scored is not None and len(index):
                 taught = self._teach(name, selection, index, teacher)
-                values = term.values(Rows(self.table.at(index), scored if mine.all() else scored[mine], taught))
+                own = scored if mine.all() else scored[mine]
+                values = term.values(Rows(self.table.at(index), own, taught, selection.hints))
                 mean = (share[index] * values.loss).sum()
-                total = total + weight * mean
                 figures |= {f"{name}/{k}": (share[index] * v.detach()).sum() for k, v in values.metrics.items()}
-            figures |= {f"{name}/loss": mean.detach(), f"{name}/rows": total.new_tensor(float(len(index)))}
-        return total, {"loss": total.detach(), **figures}
+            losses[name] = weight * mean
+            figures |= {f"{name}/loss": mean.detach(), f"{name}/rows": nothing.new_tensor(float(len(index)))}
+        return losses, figures
 
     def _teach(self, name: str, selection: Selection, index: Tensor, teach: Teach | None) -> Tensor | None:
         if selection.teacher is None:
@@ -110,7 +121,7 @@ def portions(table: TokenTable, rows: Tensor, normalise: str) -> tuple[Tensor, i
 
 
 def valid(name: str, table: TokenTable, selection: Selection) -> Selection:
-    """Return a selection without the rows whose trajectory has no hint. Raises `ValueError` when it cannot be used."""
+    """Return a selection without the rows that have no hint. Raises `ValueError` when it cannot be used."""
     rows, teacher, hints = selection
     if str(rows.dtype) != "torch.bool" or rows.shape != (len(table),):
         raise ValueError(f"term {name}: got rows {rows.dtype} {tuple(rows.shape)}, expected torch.bool {(len(table),)}")
@@ -120,8 +131,12 @@ def valid(name: str, table: TokenTable, selection: Selection) -> Selection:
         raise ValueError(f"term {name}: got hints and no teacher, expected the teacher that sees them")
     if len(hints) != len(table.trajectories):
         raise ValueError(f"term {name}: got {len(hints)} hints, expected one per trajectory, {len(table.trajectories)}")
-    taught = table.token.new_tensor([h is not None for h in hints]).bool()
-    return Selection(rows & taught[table.trajectory], teacher, hints)
+    for trajectory, hint in zip(table.trajectories, hints, strict=True):
+        if isinstance(hint, tuple) and len(hint) < (turns := len(trajectory.actions)):
+            raise ValueError(f"term {name}: got hints for {len(hint)} turns, expected one for each of {turns}")
+    at = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
+    taught = table.token.new_tensor([told(hints[trajectory], turn) is not None for trajectory, turn in at]).bool()
+    return Selection(rows & taught, teacher, hints)
 
 
 def checked(logits: Tensor, index: Tensor, who: str) -> Tensor:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sdsearch.chat import opening
+from sdsearch.control import seams
 from sdsearch.errors import ModelError
 from sdsearch.trajectory import Span
 
@@ -36,11 +38,8 @@ class Policy:
         self.model: Any = model
         self.tokenizer: Any = tokenizer
         self.temperature = temperature
-        self.chat = chat
-        if chat and not getattr(tokenizer, "chat_template", None):
-            raise ModelError(
-                "agent.chat is on and the tokeniser has no chat template: turn it off or choose a chat model"
-            )
+        self.opening = opening(tokenizer) if chat else None
+        self.seams = seams(tokenizer)
         self.head: Any = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         if self.head is None:
             raise ModelError(f"{type(model).__name__} has no language-model head: expected a causal language model")
@@ -50,22 +49,20 @@ class Policy:
     @classmethod
     def load(cls, settings: Local) -> Policy:
         """Load weights and tokeniser, safetensors or GGUF only; nothing of a model's own code runs unless allowed."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         name = str(WEIGHTS / settings.model) if (WEIGHTS / settings.model).is_dir() else settings.model
-        options: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
+        both: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
+        form: dict[str, Any] = {"use_safetensors": True}
         if settings.gguf_file:
-            options["gguf_file"] = settings.gguf_file
-        else:
-            options["use_safetensors"] = True
-        dtype = getattr(torch, settings.dtype)
+            # Weights that stay in GGUF's blocks could be neither trained nor saved.
+            both["gguf_file"] = settings.gguf_file
+            form = {"quantization_config": GgufConfig(dequantize=True)}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                name, **{k: v for k, v in options.items() if k != "use_safetensors"}
-            )
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **options)
+            tokenizer = AutoTokenizer.from_pretrained(name, **both)
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **both)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(
                 f"the model {settings.model!r} could not be loaded: {error}\nexpected a folder or hub name that holds "
@@ -110,20 +107,20 @@ class Policy:
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise text that continues a context: nothing is put before or after it.
 
-        What only looks like a special token stays plain text: a passage cannot end the context or forge a turn.
+        What only looks like a control token stays plain text: a passage cannot end the context or forge a turn.
         """
-        return tuple(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        options = {"add_special_tokens": False, "split_special_tokens": True}
+        return tuple(t for part in self.seams.split(text) for t in self.tokenizer(part, **options)["input_ids"])
 
     def prompt_tokens(self, text: str) -> tuple[int, ...]:
         """Tokenise the text that opens a context: in the chat template, or after the beginning-of-text token if any.
 
-        The template is applied here and nowhere else; all that follows is appended token by token, so no template can
-        rewrite what was sampled.
+        The template was applied when the policy was made: only what it writes round the user's message is used, and
+        only that may hold special tokens. All that follows is appended, so no template can rewrite what was sampled.
         """
-        if self.chat:
-            message = [{"role": "user", "content": text}]
-            opened = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-            return tuple(self.tokenizer(str(opened), add_special_tokens=False)["input_ids"])
+        if self.opening:
+            before, after = (self.tokenizer(t, add_special_tokens=False)["input_ids"] for t in self.opening)
+            return (*before, *self.encode(text), *after)
         tokens = self.encode(text)
         start = self.tokenizer.bos_token_id
         opens = getattr(self.tokenizer, "add_bos_token", False)

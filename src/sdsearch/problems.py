@@ -13,6 +13,9 @@ from sdsearch.component import Readers, Settings
 from sdsearch.discovery import quoted, suggest
 from sdsearch.document import Node, Path, Place, written
 
+TOP = ("base", "kind")
+"""What a spec can have besides the fields of its model."""
+
 EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -112,8 +115,9 @@ def describe(fault: Fault, raw: Mapping[str, Any], site: Site) -> None:
     fields = {name: info for owner in site.owners for name, info in owner.model_fields.items()}
     name = str(site.path[-1]) if site.path else ""
     if kind == "extra_forbidden":
-        choice = f", expected {'one of ' if fields else ''}{', '.join(fields) or 'none'}" if site.owners else ""
-        fault.messages.append(f"unknown key{choice}{suggest(name, fields)}")
+        words = [*fields, *(TOP if len(site.path) == 1 else ())]
+        choice = f", expected {'one of ' if words else ''}{', '.join(words) or 'none'}" if site.owners else ""
+        fault.messages.append(f"unknown key{choice}{suggest(name, words)}")
     elif kind == "missing":
         description = fields[name].description if name in fields else None
         fault.messages.append(": ".join(filter(None, ("missing", " ".join((description or "").split())))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
@@ -10,10 +9,25 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+from pydantic import Field
+
+from sdsearch.component import Settings
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.types import Hit, Passage, Searcher
+
+
+class Patience(Settings):
+    """How long a search may take before it is an outage: with the defaults at most 123.5 seconds."""
+
+    seconds: float = Field(30.0, gt=0)
+    """The time limit of one attempt."""
+    retries: int = Field(3, ge=0)
+    """Attempts after the first."""
+    pause: float = Field(0.5, ge=0)
+    """Seconds before the second attempt, doubled before each further one."""
 
 
 @dataclass
@@ -43,26 +57,16 @@ class Cached:
     tried again with a growing pause and are never cached. It is a `Searcher` itself, for one caller at a time.
     """
 
-    def __init__(
-        self, searcher: Searcher, size: int = 100_000, retries: int = 3, pause: float = 0.5, patience: float = 60.0
-    ) -> None:
-        """Take the searcher and the limits.
-
-        Args:
-            searcher: what is asked.
-            size: answers kept; 0 keeps none.
-            retries: attempts after the first.
-            pause: seconds before the second attempt, doubled before each further one.
-            patience: seconds that a call may take with all its attempts and pauses.
-        """
-        self.searcher, self.size, self.retries, self.pause, self.patience = searcher, size, retries, pause, patience
+    def __init__(self, searcher: Searcher, size: int = 100_000, patience: Patience | None = None) -> None:
+        """Take the searcher, the number of answers to keep (0 keeps none) and the time limits."""
+        self.searcher, self.size, self.patience = searcher, size, patience or Patience()
         self.counters = Counters()
         self._known: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to `k` hits for each query; see `sdsearch.types.Searcher`.
 
-        Raises `RetrieverUnavailable` when all attempts failed or the time is up.
+        Raises `RetrieverUnavailable` when all attempts failed.
         """
         start = time.monotonic()
         try:
@@ -81,6 +85,20 @@ class Cached:
         taken, self.counters = self.counters, Counters()
         return taken
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the answers that are kept, oldest first: a run that goes on without them would batch otherwise."""
+        passages = list(dict.fromkeys(hit.passage for hits in self._known.values() for hit in hits))
+        index = {p: i for i, p in enumerate(passages)}
+        known = [[*key, [[index[h.passage], float(h.score)] for h in hits]] for key, hits in self._known.items()]
+        return {"passages": [[p.id, p.title, p.text] for p in passages], "known": known}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take kept answers back."""
+        passages = [Passage(*fields) for fields in state["passages"]]
+        self._known = OrderedDict(
+            ((query, k), tuple(Hit(passages[i], score) for i, score in hits)) for query, k, hits in state["known"]
+        )
+
     def _answers(self, unique: list[str], k: int) -> dict[str, tuple[Hit, ...]]:
         answers = {query: self._known[query, k] for query in unique if (query, k) in self._known}
         self.counters.unique += len(unique)
@@ -95,24 +113,24 @@ class Cached:
         return answers
 
     def _patiently(self, queries: list[str], k: int) -> list[list[Hit]]:
-        start = time.monotonic()
-        end = start + self.patience
-        pause = self.pause
-        for attempt in itertools.count(1):
+        for attempt in range(self.patience.retries + 1):
             try:
-                return checked(within(end - time.monotonic(), self.searcher, queries, k), len(queries), k)
+                answer = within(self.patience.seconds, self.searcher, queries, k)
+                return checked(answer, len(queries), k)
             except RetrieverUnavailable as error:
-                if attempt > self.retries or time.monotonic() + pause >= end:
-                    spent = f"gave up after {attempt} attempts and {time.monotonic() - start:.1f} s"
-                    raise RetrieverUnavailable(f"{error}; {spent}") from error
-            self.counters.retries += 1
-            time.sleep(pause)
-            pause *= 2
-        raise AssertionError
+                failure = error
+            if attempt < self.patience.retries:
+                self.counters.retries += 1
+                time.sleep(self.patience.pause * 2**attempt)
+        raise RetrieverUnavailable(f"{failure}; gave up after {self.patience.retries + 1} attempts") from failure
 
 
 def within(seconds: float, searcher: Searcher, queries: Sequence[str], k: int) -> list[list[Hit]]:
-    """Return the searcher's answer. Raises `RetrieverUnavailable` when it takes longer than `seconds`."""
+    """Return the searcher's answer. Raises `RetrieverUnavailable` when it takes longer than `seconds`.
+
+    An `OSError`, which is what broken connections, pipes and disks raise, is an outage too; any other error is a fault
+    of the program and is raised as it is.
+    """
     future: Future[list[list[Hit]]] = Future()
 
     def run() -> None:
@@ -124,11 +142,12 @@ def within(seconds: float, searcher: Searcher, queries: Sequence[str], k: int) -
     # A call that hangs cannot be ended, only left behind: a daemon does not keep the process alive.
     threading.Thread(target=run, name="search", daemon=True).start()
     try:
-        return future.result(max(0.0, seconds))
-    except TimeoutError:
-        if future.done():
-            raise
-        raise RetrieverUnavailable("the retriever did not answer in time") from None
+        return future.result(seconds)
+    except OSError as error:
+        if not future.done():
+            said = f"the retriever did not answer within {seconds:g} s (environment.patience.seconds)"
+            raise RetrieverUnavailable(said) from None
+        raise RetrieverUnavailable(f"the retriever failed ({type(error).__name__}: {error})") from error
 
 
 def checked(answer: Any, count: int, k: int) -> list[list[Hit]]:
@@ -143,9 +162,21 @@ def checked(answer: Any, count: int, k: int) -> list[list[Hit]]:
                 f"the retriever answered wrongly: got {got}, expected a list of at most {k} hits"
             )
         for hit in hits:
-            if not (isinstance(hit, Hit) and isinstance(hit.passage, Passage) and math.isfinite(hit.score)):
-                got = type(hit).__name__
+            if wrong := fault(hit):
                 raise RetrieverUnavailable(
-                    f"the retriever answered wrongly: got {got}, expected a Hit of a Passage and a finite score"
+                    f"the retriever answered wrongly: got {wrong}, expected a Hit of a Passage of texts and a finite "
+                    "score"
                 )
     return answer
+
+
+def fault(hit: Any) -> str:
+    """Return what keeps something from being a hit that can be shown, ranked and recorded; nothing if it is one."""
+    if not isinstance(hit, Hit) or not isinstance(hit.passage, Passage):
+        return f"the {type(hit).__name__} {hit!r:.80}"
+    texts = (hit.passage.id, hit.passage.title, hit.passage.text)
+    if not all(isinstance(text, str) for text in texts):
+        return f"a passage of {', '.join(type(text).__name__ for text in texts)}"
+    if not isinstance(hit.score, Real) or not math.isfinite(hit.score):
+        return f"the score {hit.score!r:.80}"
+    return ""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from sdsearch.envs.episode import boundary
 from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.errors import RetrieverUnavailable
 from sdsearch.metrics import exact_match, f1
-from sdsearch.trajectory import Group, Segment, Trajectory
+from sdsearch.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.types import Actor, Question
 
 MakeEnv = Callable[[Sequence[Question]], SearchVectorEnv]
@@ -40,18 +43,68 @@ def collect(
     Each turn is one call of the actor for all live episodes and one retrieval batch. A `context_full` episode ends
     before its next action.
     """
-    clock = clock or Clock()
     asked = [q for q in questions for _ in range(group)]
     env = make_env(asked)
     texts, _ = env.reset(options={"questions": asked})
     actor.reset(asked, seed, greedy)
-    segments: list[list[Segment]] = [[] for _ in asked]
-    live = list(range(len(asked)))
+    found = play(env, actor, texts, clock or Clock())
+    return [Group(q, tuple(found[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
+
+
+class Fork(NamedTuple):
+    """A place to go on from: a recorded episode, before its turn `turn`. Turn 0 is the bare question."""
+
+    trajectory: Trajectory
+    turn: int
+
+
+def continue_from(
+    make_env: MakeEnv,
+    actor: Actor,
+    forks: Sequence[Fork],
+    k: int,
+    seed: int,
+    greedy: bool = False,
+    clock: Clock | None = None,
+) -> list[Group]:
+    """Play each fork to its end `k` times, all at once, and return one group of `k` whole trajectories per fork.
+
+    The environment goes on from the state at the turn's boundary, the actor from the recorded tokens, which nothing
+    encodes anew; what was recorded before the turn, log-probabilities included, opens each trajectory. Tokens are drawn
+    afresh from `seed`. Raises `ValueError` for a turn that an episode does not have.
+    """
+    pasts = [f.trajectory.before(f.turn) for f in forks for _ in range(k)]
+    asked = [f.trajectory.question for f in forks for _ in range(k)]
+    if not asked:
+        return [Group(f.trajectory.question, ()) for f in forks]
+    env = make_env(asked)
+    env.reset(options={"questions": asked})
+    texts = [env.restore_row(i, boundary(*forks[i // k])) for i in range(len(asked))]
+    actor.reset(asked, seed, greedy)
+    found = play(env, actor, texts, clock or Clock(), pasts)
+    return [Group(f.trajectory.question, tuple(found[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
+
+
+def play(
+    env: SearchVectorEnv,
+    actor: Actor,
+    texts: Sequence[str],
+    clock: Clock,
+    pasts: Sequence[Sequence[Segment]] | None = None,
+) -> list[Trajectory]:
+    """Play every episode of an environment to its end and return its trajectory.
+
+    `texts` is what the episodes show now. `pasts`, for episodes in their middle, holds all that was recorded of each,
+    what it shows now included.
+    """
+    segments = [list(past[:-1]) for past in pasts] if pasts else [[] for _ in texts]
+    live = list(range(len(texts)))
     while live:
         since = time.perf_counter()
-        steps = actor.act(live, [texts[i] for i in live])
+        steps = actor.resume(live, pasts) if pasts else actor.act(live, [texts[i] for i in live])
+        pasts = None
         clock.time("generate", since)
-        actions = [""] * len(asked)
+        actions = [""] * len(segments)
         for i, (context, action) in zip(live, steps, strict=True):
             segments[i].append(context)
             if action is None:
@@ -63,8 +116,23 @@ def collect(
         texts, _, _, _, _ = env.step(actions)
         clock.time("retrieve", since)
         live = [i for i in live if env.episodes[i].stop_reason is None]
-    found = [trajectory(env, i, segments[i]) for i in range(len(asked))]
-    return [Group(q, tuple(found[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
+    return [trajectory(env, i, own) for i, own in enumerate(segments)]
+
+
+def bearable(groups: Sequence[Group], most: float) -> None:
+    """Raise `RetrieverUnavailable` when outages ended more than the share `most` of the episodes; it says why."""
+    episodes = [t for g in groups for t in g.trajectories]
+    lost = [t for t in episodes if t.lost]
+    if len(lost) > most * len(episodes):
+        raise RetrieverUnavailable(
+            f"the retriever failed in {len(lost) / len(episodes):.0%} of the episodes "
+            f"(train.max_outage_rate is {most:.0%}): {lost[-1].outage}"
+        )
+
+
+def blank(turn: Turn) -> bool:
+    """Say whether a search asked for nothing: without a letter or digit, or so blank that the protocol refused it."""
+    return turn == Turn("invalid", "empty search") or (turn.kind == "search" and not any(map(str.isalnum, turn.text)))
 
 
 def trajectory(env: SearchVectorEnv, index: int, segments: Sequence[Segment]) -> Trajectory:
@@ -79,7 +147,9 @@ def trajectory(env: SearchVectorEnv, index: int, segments: Sequence[Segment]) ->
         "f1": f1(answer, question.answers),
         "searches": float(len(queries)),
         "repeated": float(len(queries) - len(set(queries))),
+        "empty": float(sum(blank(t) for t in turns)),
         "invalid": sum(t.kind == "invalid" for t in turns) / max(1, len(turns)),
         "gold_recall": len(gold & seen) / len(gold) if gold else 0.0,
     }
-    return Trajectory(question, tuple(segments), turns, episode.stop_reason or "", episode.reward, metrics)
+    stop_reason = episode.stop_reason or ""
+    return Trajectory(question, tuple(segments), turns, stop_reason, episode.reward, metrics, episode.outage)

@@ -1,4 +1,8 @@
-"""The folder that a run leaves: spec, machine, metrics, trajectories, checkpoints, pictures."""
+"""The folder that a run leaves: spec, machine, metrics, trajectories, checkpoints, pictures.
+
+It can be cut back to a step: what a killed run wrote after its last checkpoint, and the line that it was writing, is
+dropped before the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,18 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sdsearch import checkpoint
+from sdsearch.dice import Dice
 from sdsearch.errors import CheckpointError
+from sdsearch.policy import Policy
+from sdsearch.reading import read
 from sdsearch.spec import Experiment
+from sdsearch.state import Stateful
 from sdsearch.trajectory import Group, write_groups
 
 PACKAGES = (
@@ -41,60 +50,134 @@ class Run:
         """Make the folder, or take up the one that is there.
 
         Raises `CheckpointError` when there is a run already and neither `resume` nor `fresh` says what to do with it,
-        or when `resume` would go on with another spec. `fresh` moves the old run aside.
+        when `resume` would go on with another spec, or when the folder cannot be written. `fresh` moves the old run
+        aside. A run that was killed before it had written its spec begins anew.
         """
-        folder = experiment.folder
-        spec = folder / "spec.yaml"
-        if spec.exists() and resume:
-            if spec.read_text() != experiment.dump():
+        run = cls(experiment.folder, experiment)
+        spec = run.folder / "spec.yaml"
+        with run.writing():
+            begun = spec.exists()
+            if begun and resume:
+                run.check(read(spec, []).plain(), spec)
+                return run
+            if begun and not fresh:
                 raise CheckpointError(
-                    f"{folder} was made from another spec than this one (compare it with {spec}): "
-                    "resume with the spec that it was started with, or use --fresh"
+                    f"{run.folder} holds a run already: --resume goes on with it, --fresh moves it aside"
                 )
-            return cls(folder, experiment)
-        if spec.exists() and not fresh:
-            raise CheckpointError(f"{folder} holds a run already: --resume goes on with it, --fresh moves it aside")
-        if spec.exists():
-            aside = next(p for i in range(1, 10**6) if not (p := folder.with_name(f"{folder.name}.old{i}")).exists())
-            folder.rename(aside)
-        (folder / "trajectories").mkdir(parents=True, exist_ok=True)
-        (folder / "environment.json").write_text(json.dumps(machine(), indent=1))
-        spec.write_text(experiment.dump())
-        return cls(folder, experiment)
+            if begun:
+                names = (run.folder.with_name(f"{run.folder.name}.old{i}") for i in range(1, 10**6))
+                run.folder.rename(next(p for p in names if not p.exists()))
+            (run.folder / "trajectories").mkdir(parents=True, exist_ok=True)
+            replace(run.folder / "environment.json", lambda p: p.write_text(json.dumps(machine(), indent=1)))
+            replace(spec, lambda p: p.write_text(experiment.dump()))
+        return run
 
     @property
     def checkpoints(self) -> Path:
         """Where the checkpoints are."""
         return self.folder / "checkpoints"
 
+    def check(self, spec: Any, where: Path) -> None:
+        """Raise `CheckpointError`, naming every key that differs, when `spec`, found at `where`, is not the run's."""
+        if found := differences(spec, self.experiment.model_dump(mode="json")):
+            raise CheckpointError(
+                f"{where} is of another spec than this one: {'; '.join(found)}. Resume with the spec that the run was "
+                "started with, or begin anew with --fresh, which moves it aside"
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what a full or forbidden disk raises into `CheckpointError`."""
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.folder} cannot be used: {error}. Make room or give permission to use it, then --resume"
+            ) from error
+
     def record(self, metrics: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        with self.writing(), (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(metrics) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return all that was recorded."""
+        """Return all that was recorded, without a last line that is being written or never was to its end."""
         path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def keep(self, name: str, groups: Sequence[Group]) -> None:
         """Write trajectories under a name such as `step_12`."""
-        write_groups(self.folder / "trajectories" / f"{name}.jsonl", groups)
+        with self.writing():
+            replace(self.folder / "trajectories" / f"{name}.jsonl", lambda path: write_groups(path, groups))
 
     def rewind(self, step: int) -> None:
-        """Drop what was recorded after `step` steps: a run that goes on from there records it again."""
-        path = self.folder / "metrics.jsonl"
-        kept = [m for m in self.metrics() if m["step"] <= step]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(m) + "\n" for m in kept))
-        partial.replace(path)
+        """Drop what was recorded after `step` steps: a run that goes on from there records it again. -1 drops all."""
+        kept = "".join(json.dumps(m) + "\n" for m in self.metrics() if m["step"] <= step)
+        with self.writing():
+            for path in (self.folder / "trajectories").iterdir():
+                name, _, number = path.stem.rpartition("_")
+                if path.name.startswith(".") or (name and number.isdigit() and int(number) > step):
+                    path.unlink()
+            replace(self.folder / "metrics.jsonl", lambda path: path.write_text(kept))
 
-    def newest(self) -> Path:
-        """Return the newest checkpoint. Raises `CheckpointError` when there is none."""
-        found = checkpoint.saved(self.checkpoints)
-        if not found:
-            raise CheckpointError(f"{self.checkpoints} holds no checkpoint to resume from: start with --fresh")
-        return found[-1]
+    def restore(
+        self, path: Path, policy: Policy, holders: Mapping[str, Stateful], dice: Dice, process: int, processes: int
+    ) -> int:
+        """Bring everything to where it was when a checkpoint was written, and return after how many steps that was.
+
+        Raises `CheckpointError` when it is damaged, of another spec, or made by another number of processes.
+        """
+        about, state = checkpoint.load(path)
+        self.check(about["spec"], path)
+        if len(state["dice"]) != processes:
+            raise CheckpointError(
+                f"{path} was made by {len(state['dice'])} processes, got {processes}: go on with as many as before, or "
+                "begin anew with --fresh"
+            )
+        checkpoint.restore(path, policy)
+        for name, holder in holders.items():
+            holder.load_state_dict(state[name])
+        dice.load_state_dict(state["dice"][process])
+        return int(about["step"])
+
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint; None when the run has ended before it wrote one.
+
+        Raises `CheckpointError` when it must have written one: its checkpoints are missing.
+        """
+        if found := checkpoint.saved(self.checkpoints):
+            return found[-1]
+        settings = self.experiment.train
+        first = min(settings.checkpoint_every or settings.steps, settings.steps)
+        if (done := max((m["step"] for m in self.metrics()), default=0)) > first:
+            raise CheckpointError(
+                f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps: put the folder back, "
+                "or begin anew with --fresh"
+            )
+        return None
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place, then rename it, so that the old content or the new one is there."""
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    checkpoint.sync(partial)
+    partial.replace(path)
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Name what differs between two specs: "train.steps was 4 and is 8". Where runs are kept makes no difference."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [k for k in dict.fromkeys((*old, *new)) if (path, k) != ("", "out")]
+        pairs = [(f"{path}.{k}".lstrip("."), old.get(k), new.get(k)) for k in keys]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(f"{path}.{i}", *both) for i, both in enumerate(zip(old, new, strict=True))]
+    else:
+        return [] if old == new else [f"{path} was {json.dumps(old)} and is {json.dumps(new)}"]
+    return [line for where, one, two in pairs for line in differences(one, two, where)]
 
 
 def machine() -> dict[str, Any]:

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from sdsearch.errors import ContextError
+from sdsearch.objective import Hints, told
 from sdsearch.policy import Policy
 from sdsearch.tokens import TokenTable
 
 Kind = Literal["live", "ema", "frozen"]
 
 
-def score(policy: Policy, rows: TokenTable, hints: Sequence[str | None] | None = None) -> Tensor:
+def score(policy: Policy, rows: TokenTable, hints: Hints | None = None) -> Tensor:
     """Return the policy's logits for the tokens of `rows` (sorted by trajectory), shape [rows, vocabulary].
 
-    With `hints` (one per trajectory of the table) the prompt is written anew with the hint in front; every token after
-    the prompt stays the one that was seen or sampled, so rows are matched by token, never by position.
+    With `hints` (per trajectory of the table) the prompt is written anew with the hint in front; every token after the
+    prompt stays the one that was seen or sampled, so rows are matched by token, never by position. A hint that differs
+    from turn to turn makes one sequence of each turn.
     Raises `ContextError` when hint and episode do not fit the model.
     """
     prompts: list[Sequence[int]] = []
     rest: list[Sequence[int]] = []
     positions: list[list[int]] = []
-    last = -1
-    for index, position in zip(rows.trajectory.tolist(), rows.position.tolist(), strict=True):
+    last: tuple[int, int] | None = None
+    columns = (rows.trajectory.tolist(), rows.turn.tolist(), rows.position.tolist())
+    for index, turn, position in zip(*columns, strict=True):
         trajectory = rows.trajectories[index]
         seen = len(trajectory.segments[0].tokens)
-        if index != last:
-            hint = hints[index] if hints else None
+        whole = hints[index] if hints else None
+        here = (index, turn if isinstance(whole, tuple) else 0)
+        if here != last:
+            hint = told(whole, turn)
             opening = trajectory.segments[0]
             prompts.append(opening.tokens if hint is None else policy.prompt_tokens(hint + opening.text))
             rest.append(trajectory.tokens[seen:])
             positions.append([])
-            last = index
+            last = here
             if (need := len(prompts[-1]) + len(rest[-1])) > policy.positions:
                 raise ContextError(
                     f"question {trajectory.question.id}: hint and episode take {need} tokens and the model has "
@@ -50,7 +55,7 @@ class Teachers:
     """The weights that may score rows a second time: the policy itself, a moving average of it, or its first state."""
 
     def __init__(self, policy: Policy, kinds: set[str], ema: float) -> None:
-        """Copy the policy for each kind that is needed; "live" needs no copy."""
+        """Copy the policy for each kind that is needed; "live" needs no copy. `ema` is as in `Train`."""
         self.ema_rate = ema
         self.policies: dict[str, Policy] = {"live": policy}
         for kind in sorted(kinds - {"live"}):
@@ -59,8 +64,10 @@ class Teachers:
             twin.head = twin.model.get_output_embeddings()
             twin.decoder = twin.model.get_decoder()
             self.policies[kind] = twin
+        # Half precision would round a small step of the average away, and the average would never move.
+        self.averages = [p.detach().float() for p in self.policies["ema"].model.parameters()] if "ema" in kinds else []
 
-    def score(self, kind: str, rows: TokenTable, hints: Sequence[str | None] | None) -> Tensor:
+    def score(self, kind: str, rows: TokenTable, hints: Hints | None) -> Tensor:
         """Score rows without gradient and without dropout; see `score`."""
         policy = self.policies[kind]
         training = policy.model.training
@@ -75,14 +82,19 @@ class Teachers:
         """Move the average towards the policy after a step."""
         if twin := self.policies.get("ema"):
             live = self.policies["live"].model.parameters()
-            for average, new in zip(twin.model.parameters(), live, strict=True):
-                average.lerp_(new, self.ema_rate)
+            for average, shown, new in zip(self.averages, twin.model.parameters(), live, strict=True):
+                average.lerp_(new.float(), self.ema_rate)
+                shown.copy_(average)
 
-    def state(self) -> dict[str, dict[str, Tensor]]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the weights of the copies, for a checkpoint."""
-        return {k: p.model.state_dict() for k, p in self.policies.items() if k != "live"}
+        copies = {k: p.model.state_dict() for k, p in self.policies.items() if k != "live"}
+        return {"copies": copies, "averages": self.averages}
 
-    def restore(self, state: dict[str, dict[str, Tensor]]) -> None:
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the weights of the copies from a checkpoint."""
-        for kind, weights in state.items():
+        for kind, weights in state["copies"].items():
             self.policies[kind].model.load_state_dict(weights)
+        for average, kept in zip(self.averages, state["averages"], strict=True):
+            average.copy_(kept)

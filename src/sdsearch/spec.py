@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, overload
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from sdsearch.component import Component, Readers, Settings
-from sdsearch.document import Node
-from sdsearch.errors import SpecError
+from sdsearch.component import Component, Settings
+from sdsearch.loading import load_as
+from sdsearch.monitor import Monitors
 from sdsearch.objective import Objective
-from sdsearch.problems import explain
-from sdsearch.reading import put, read
+from sdsearch.retrieval import Patience
 from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
 from sdsearch.yamltext import write
 
@@ -33,6 +31,8 @@ class Environment(Settings):
 
     retriever: Retriever
     """What is searched."""
+    patience: Patience = Patience()
+    """How long a search may take before it is an outage."""
     protocol: Grammar = Field(default="search_r1", validate_default=True)
     """How prompts, actions and observations are written."""
     reward: Reward = Field(default="exact_match", validate_default=True)
@@ -112,6 +112,8 @@ class Experiment(Settings):
     """What is learned; none for an agent that is only evaluated."""
     train: Train = Train()
     """How the agent learns."""
+    monitors: Monitors = Monitors()
+    """When a run warns that something goes wrong."""
     evaluate: Evaluate = Evaluate()
     """How the agent is judged."""
 
@@ -138,22 +140,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Experiment: ...
 @overload
 def load(path: str | Path, overrides: Sequence[str] = (), *, model: type[M]) -> M: ...
 def load(path: str | Path, overrides: Sequence[str] = (), *, model: type[BaseModel] = Experiment) -> BaseModel:
-    """Read a spec.
+    """Read a spec that has to be for `model`; one that names another kind is refused.
 
     `overrides` are texts such as "train.steps=3" or "objective.terms.1.weight=0.5"; the value is YAML, and a mapping is
     merged as one of a spec onto its `base` is. Raises `SpecError`, which lists everything that is wrong.
     """
-    problems: list[str] = []
-    root = read(Path(path), problems)
-    for override in overrides:
-        root = put(root, override, problems)
-    if "name" in model.model_fields and "name" not in root.value:
-        root.value["name"] = Node(re.sub(r"[^\w.-]", "_", Path(path).stem, flags=re.A), root.place)
-    data, readers = root.plain(), Readers()
-    try:
-        built = model.model_validate(data, context=readers)
-    except ValidationError as error:
-        problems += explain(error, root, data, readers)
-    if problems:
-        raise SpecError("\n".join(problems))
-    return built
+    return load_as(model, path, overrides)

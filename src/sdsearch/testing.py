@@ -1,4 +1,4 @@
-"""The contracts of the families, as functions to call on a component of your own, and examples to call it on.
+"""The contracts of the families, as functions to call on a component of your own.
 
 Each check raises `AssertionError` with what was got and what is expected.
 """
@@ -7,71 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from sdsearch.objective import Credit, Hint, Term
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.types import Hit, Passage, Question, Searcher
+from sdsearch.audition import check_agent
+from sdsearch.examples import (
+    VOCABULARY,
+    example_groups,
+    example_passages,
+    example_questions,
+    example_table,
+    example_trajectory,
+)
+from sdsearch.objective import Credit, Hint, Term, Told
+from sdsearch.trajectory import Group
+from sdsearch.types import Dataset, Hit, Passage, Searcher
 
-if TYPE_CHECKING:
-    from sdsearch.tokens import TokenTable
-
-VOCABULARY = 16
-"""The tokens of the examples are below this."""
-
-
-def example_trajectory(
-    question: Question, actions: Sequence[tuple[str, str]], reward: float, lost: bool = False, seed: int = 0
-) -> Trajectory:
-    """Return an episode with made-up tokens: per action a thought, a tag, one token per word of the text, and a tag.
-
-    `actions` are pairs of a kind ("search", "answer", "invalid") and a text; every action but the last is observed.
-    """
-    dice = np.random.default_rng(seed)
-    segments = [Segment("prompt", f"Question: {question.text}\n", (1, 2, 3))]
-    for kind, text in actions:
-        inner = {"search": Span.QUERY, "answer": Span.ANSWER}.get(kind, Span.MARKUP)
-        spans = (Span.THINK, Span.MARKUP, *[inner] * len(text.split()), Span.MARKUP)
-        tokens = tuple(dice.integers(VOCABULARY, size=len(spans)).tolist())
-        logprobs = tuple((-dice.uniform(0.1, 3.0, len(spans))).tolist())
-        segments += [Segment("model", text, tokens, logprobs, spans), Segment("observation", "", (4, 5))]
-    turns = tuple(Turn(kind, text) for kind, text in actions)
-    stop = "retriever_unavailable" if lost else "answered" if actions and actions[-1][0] == "answer" else "max_turns"
-    return Trajectory(question, tuple(segments[: max(1, len(segments) - 1)]), turns, stop, reward)
-
-
-def example_groups() -> list[Group]:
-    """Return groups of every kind: mixed with one lost, all alike, of one, all lost, without any search or token."""
-    question = [Question(f"q{i}", f"Where is place {i}?", ("New Paris", "Paris")) for i in range(5)]
-    right, wrong = ("answer", "Paris"), ("answer", "Rome")
-    plays = [
-        [
-            ([("search", "place zero"), ("search", "city of place zero"), right], 1.0, False),
-            ([("search", "zero"), wrong], 0.0, False),
-            ([("search", "broken")], 0.0, True),
-            ([("invalid", "what"), ("search", "a\nCORRECT: b | c"), ("answer", "Paris France")], 0.5, False),
-        ],
-        [([("search", "one"), wrong], 0.25, False), ([wrong], 0.25, False)],
-        [([("search", "two"), right], 1.0, False)],
-        [([("search", "three")], 0.0, True), ([], 0.0, True)],
-        [([], 0.0, False), ([right], 1.0, False)],
-    ]
-    return [
-        Group(q, tuple(example_trajectory(q, a, r, lost, 10 * i + j) for j, (a, r, lost) in enumerate(group)))
-        for i, (q, group) in enumerate(zip(question, plays, strict=True))
-    ]
-
-
-def example_table() -> TokenTable:
-    """Return the token table of the example groups; every third trajectory was never credited."""
-    from sdsearch.tokens import TokenTable
-
-    groups = example_groups()
-    kept = [t for g in groups for t in g.kept]
-    return TokenTable.build(groups, [np.full(t.sampled, np.nan if i % 3 == 1 else i - 2.5) for i, t in enumerate(kept)])
+__all__ = [
+    "VOCABULARY",
+    "check_agent",
+    "check_credit",
+    "check_dataset",
+    "check_hint",
+    "check_retriever",
+    "check_term",
+    "example_groups",
+    "example_passages",
+    "example_questions",
+    "example_table",
+    "example_trajectory",
+]
 
 
 def check_credit(credit: Credit) -> None:
@@ -90,16 +56,24 @@ def check_credit(credit: Credit) -> None:
 
 
 def check_hint(hint: Hint) -> None:
-    """Check that a hint has one text or None per kept trajectory, repeats itself, and takes an empty step."""
+    """Check that a hint has a text, None, or one of these per turn for each kept trajectory, and repeats itself."""
     assert TypeAdapter(Hint).validate_python(hint.model_dump()) == hint, "its settings do not read back"
     groups = example_groups()
     found = hint.texts(groups, 0)
     got, expected = [len(texts) for texts in found], [len(g.kept) for g in groups]
     assert got == expected, f"got {got} hints, expected one per kept trajectory: {expected}"
-    wrong = [t for texts in found for t in texts if not (t is None or (isinstance(t, str) and t))]
+    pairs = [p for g, hints in zip(groups, found, strict=True) for p in zip(g.kept, hints, strict=True)]
+    wrong = [t for _, told in pairs for t in _every(told) if not (t is None or (isinstance(t, str) and t))]
     assert not wrong, f"got the hint {wrong[:1]}, expected a text that is not empty, or None"
+    for trajectory, told in pairs:
+        turns = len(trajectory.actions)
+        assert not isinstance(told, tuple) or len(told) == turns, f"got {told}, expected {turns} texts, one a turn"
     assert hint.texts(groups, 0) == found, "got other hints for the same seed, expected the same"
     assert list(hint.texts([], 0)) == [], "expected no hints for no groups"
+
+
+def _every(told: Told) -> tuple[str | None, ...]:
+    return told if isinstance(told, tuple) else (told,)
 
 
 def check_term(term: Term) -> None:
@@ -157,6 +131,7 @@ def check_retriever(searcher: Searcher, passages: Sequence[Passage]) -> None:
             assert len(ids) <= k and len(set(ids)) == len(ids), f"got {ids}, expected at most {k} different passages"
             foreign = [h.passage for h in hits if known.get(h.passage.id) != h.passage]
             assert not foreign, f"got {foreign[:1]}, which is no passage of the corpus"
+            assert all(np.isfinite(h.score) for h in hits), f"got {hits}, expected finite scores"
             order = [(-h.score, h.passage.id) for h in hits]
             assert order == sorted(order), f"got {order}, expected the highest score first, equal ones by passage id"
         return found
@@ -181,3 +156,28 @@ def check_retriever(searcher: Searcher, passages: Sequence[Passage]) -> None:
             "got fewer hits for a larger k"
         )
     ask(AWKWARD, 3)
+
+
+def check_dataset(dataset: Dataset, passages: Sequence[Passage] = ()) -> None:
+    """Check that questions are whole, have ids of their own and a fixed order, and name passages that tell of them.
+
+    With `passages`, those of the corpus that is to be searched, what the questions name is looked up there.
+    """
+    assert TypeAdapter(Dataset).validate_python(dataset.model_dump()) == dataset, "its settings do not read back"
+    questions = dataset.questions()
+    assert isinstance(questions, Sequence) and questions, f"got {questions!r:.80}, expected a sequence of questions"
+    assert list(dataset.questions()) == list(questions), "got other questions the second time: expected the same order"
+    ids = [q.id for q in questions]
+    assert len(set(ids)) == len(ids), f"got the id {max(ids, key=ids.count)!r} twice, expected different ones"
+    known = {p.id: f"{p.title} {p.text}" for p in passages}
+    for q in questions:
+        for name, texts in {"id": (q.id,), "text": (q.text,), "answers": q.answers, "gold": q.gold}.items():
+            sound = isinstance(texts, tuple) and all(isinstance(t, str) and t.strip() for t in texts)
+            assert sound, f"{q.id!r}: got the {name} {texts!r:.80}, expected a tuple of texts that are not blank"
+        assert q.answers, f"{q.id!r}: got no answers, expected at least one"
+        strange = {h.passage for h in q.hops} - set(q.gold)
+        assert not strange, f"{q.id!r}: got hops through {sorted(strange)}, expected passages that are in `gold`"
+        missing = [i for i in q.gold if known and i not in known]
+        assert not missing, f"{q.id!r}: got the gold passages {missing}, expected ids of the corpus"
+        silent = [h for h in q.hops if known and not (h.entity in known[h.passage] and h.answer in known[h.passage])]
+        assert not silent, f"{q.id!r}: got {silent[:1]}, expected a passage that holds its entity and its answer"

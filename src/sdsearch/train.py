@@ -7,28 +7,37 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, set_seed
 
 from sdsearch import checkpoint
 from sdsearch.agents.local import LocalActor
+from sdsearch.behaviour import behaviour
+from sdsearch.dice import Dice
 from sdsearch.errors import ModelError, RetrieverUnavailable, SpecError
 from sdsearch.evaluate import evaluate, mean
 from sdsearch.interrupt import Interrupt
+from sdsearch.monitor import Monitor
 from sdsearch.progress import Bars
 from sdsearch.report.curve import curve
-from sdsearch.rollout import Clock, collect
+from sdsearch.rollout import Clock, bearable, collect
+from sdsearch.room import check_room
 from sdsearch.run import Run
 from sdsearch.score import Teachers
 from sdsearch.spec import Experiment
+from sdsearch.state import Stateful
 from sdsearch.trajectory import Group
 from sdsearch.types import Question
-from sdsearch.update import update
+from sdsearch.update import over, update
 from sdsearch.world import World
+
+T = TypeVar("T")
 
 
 def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> Run:
@@ -39,7 +48,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     settings, objective, seed = experiment.train, experiment.objective, experiment.seed
     if objective is None:
         raise SpecError(f"{experiment.name}: `objective` is missing: training needs `credit` and `terms`")
-    torch.manual_seed(seed)
+    set_seed(seed)
     accelerator = Accelerator(mixed_precision=settings.precision)
     if settings.questions < accelerator.num_processes:
         raise SpecError(
@@ -63,25 +72,38 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1.0, (s + 1) / max(1, settings.warmup_steps)))
-    first = 0
-    if resume:
-        about, state = checkpoint.load(run.newest())
-        checkpoint.restore(run.newest(), policy)
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        teachers.restore(state["teachers"])
-        first = about["step"]
-        if accelerator.is_main_process:
-            run.rewind(first)
+    first, monitor = 0, Monitor(experiment.monitors)
+    dice = Dice(policy.device)
+    holders: dict[str, Stateful] = {
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "teachers": teachers,
+        "retrieval": environment.searcher,
+    }
+    newest = run.newest() if resume else None
+    if newest:
+        first = run.restore(newest, policy, holders, dice, accelerator.process_index, accelerator.num_processes)
+    if resume and accelerator.is_main_process:
+        run.rewind(first if newest else -1)
+        for line in run.metrics():
+            monitor.judge(line)
+    rolled = of_all(accelerator, dice.state_dict())
 
     def judge(step: int, bars: Bars) -> None:
         clock = Clock()
         judged = experiment.evaluate
-        groups = evaluate(environment, actor, held_out, judged.batch, seed, judged.greedy, clock)
+        with surviving(step):
+            groups = evaluate(
+                environment, actor, held_out, judged.batch, seed, judged.greedy, clock, settings.max_outage_rate
+            )
         figures = mean(groups)
         keep(f"evaluate_{step}", groups)
-        record({"step": step, "evaluate": figures, "seconds": clock.seconds})
+        record({"step": step, "evaluate": figures, "retrieval": asked_of(environment), "seconds": clock.seconds})
         bars.say(f"step {step}: held-out exact match {figures['exact_match']:.3f}")
+
+    def asked_of(world: World) -> dict[str, float]:
+        asked = of_all(accelerator, asdict(world.searcher.take()))
+        return {name: sum(counters[name] for counters in asked) for name in asked[0]}
 
     def record(metrics: dict[str, Any]) -> None:
         if accelerator.is_main_process:
@@ -94,16 +116,27 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     def save(step: int) -> None:
         if not accelerator.is_main_process:
             return
-        state = {
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "teachers": teachers.state(),
-        }
-        checkpoint.save(run.checkpoints, step, policy, state, {"name": experiment.name}, settings.keep_checkpoints)
+        state = {**{name: holder.state_dict() for name, holder in holders.items()}, "dice": rolled}
+        about = {"spec": experiment.model_dump(mode="json")}
+        checkpoint.save(run.checkpoints, step, policy, state, about, settings.keep_checkpoints)
+
+    @contextmanager
+    def surviving(step: int) -> Iterator[None]:
+        try:
+            yield
+        except RetrieverUnavailable as error:
+            if not (run.checkpoints / f"step_{step}").exists():
+                save(step)
+            raise RetrieverUnavailable(
+                f"step {step}: {error}; mend the retriever, then go on with --resume from {run.newest()}"
+            ) from error
 
     with Bars() as bars, Interrupt(bars.say) as interrupt:
-        if first == 0:
-            judge(0, bars)
+        if note := check_room(experiment, actor, questions, held_out):
+            bars.say(f"note: {note}")
+        known = {m["step"] for m in run.metrics() if "evaluate" in m}
+        if first not in known and (first in (0, settings.steps) or due(first, settings.evaluate_every)):
+            judge(first, bars)
         task = bars.task("train", settings.steps)
         task.advance(first)
         for step in range(first, settings.steps):
@@ -115,31 +148,43 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             )
             groups = gather_object(own) if accelerator.num_processes > 1 else own
             figures = mean(groups)
-            if figures["outage"] > settings.max_outage_rate:
-                save(step)
-                raise RetrieverUnavailable(
-                    f"step {step}: the retriever failed in {figures['outage']:.0%} of the episodes "
-                    f"(train.max_outage_rate is {settings.max_outage_rate:.0%}); "
-                    f"mend it, then go on with --resume from {run.newest()}"
-                )
-            for _ in range(settings.epochs):
-                losses = update(experiment, accelerator, teachers, optimizer, own, step, clock)
+            with surviving(step):
+                bearable(groups, settings.max_outage_rate)
+            every = experiment.monitors.gradients_every
+            updates = [
+                update(experiment, accelerator, teachers, optimizer, own, step, clock, epoch == 0 and due(step, every))
+                for epoch in range(settings.epochs)
+            ]
             schedule.step()
             teachers.follow()
             seconds = {**clock.seconds, "step": time.perf_counter() - started}
-            record({"step": step + 1, "train": {**figures, **homogeneity(groups), **losses}, "seconds": seconds})
+            figures = {**figures, **behaviour(groups), **over(updates)}
+            line = {"step": step + 1, "train": figures, "retrieval": asked_of(environment), "seconds": seconds}
+            if accelerator.is_main_process and (notices := monitor.judge(line)):
+                line["warnings"] = [notice._asdict() for notice in notices]
+                for notice in notices:
+                    bars.say(f"step {step + 1}: warning: {notice.text}")
+            record(line)
             keep(f"step_{step + 1}", groups)
             task.advance(note=f"reward {figures['reward']:.2f}")
+            rolled = of_all(accelerator, dice.state_dict())
             last = step + 1 == settings.steps
             if last or (settings.evaluate_every and (step + 1) % settings.evaluate_every == 0):
                 judge(step + 1, bars)
-            if last or interrupt.asked or (settings.checkpoint_every and (step + 1) % settings.checkpoint_every == 0):
+                rolled = of_all(accelerator, dice.state_dict())
+            stop = any(of_all(accelerator, interrupt.asked))
+            if last or stop or (settings.checkpoint_every and (step + 1) % settings.checkpoint_every == 0):
                 save(step + 1)
-            if interrupt.asked and not last:
+            if stop and not last:
                 raise KeyboardInterrupt(f"stopped after step {step + 1}; --resume goes on from {run.newest()}")
     if accelerator.is_main_process:
         curve(run.metrics(), run.folder / "learning_curve.png", f"{experiment.name}, seed {seed}")
     return run
+
+
+def of_all(accelerator: Accelerator, own: T) -> list[T]:
+    """Return what each process has, in their order."""
+    return list(gather_object([own])) if accelerator.num_processes > 1 else [own]
 
 
 def sampling_seed(seed: int, step: int, accelerator: Accelerator) -> int:
@@ -147,10 +192,9 @@ def sampling_seed(seed: int, step: int, accelerator: Accelerator) -> int:
     return (seed * 1_000_003 + step) * int(accelerator.num_processes) + int(accelerator.process_index)
 
 
-def homogeneity(groups: Sequence[Group]) -> dict[str, float]:
-    """Return the share of groups whose rewards are all the same: they carry no contrast, hence no group credit."""
-    same = [len({t.reward for t in g.kept}) < 2 for g in groups]
-    return {"homogeneous": sum(same) / len(same)}
+def due(step: int, every: int) -> bool:
+    """Say whether something that is done every so many steps, the first (0) included, is done at a step; 0: never."""
+    return every > 0 and step % every == 0
 
 
 def choose(questions: Sequence[Question], step: int, count: int, seed: int) -> list[Question]:

@@ -71,6 +71,8 @@ class Trajectory:
     stop_reason: str
     reward: float
     metrics: dict[str, float] = field(default_factory=dict)
+    outage: str = ""
+    """Why an outage ended the episode: for people, it may name machines."""
 
     @property
     def lost(self) -> bool:
@@ -96,6 +98,15 @@ class Trajectory:
     def actions(self) -> tuple[Segment, ...]:
         """The model's segments: one per turn."""
         return tuple(s for s in self.segments if s.role == "model")
+
+    def before(self, turn: int) -> tuple[Segment, ...]:
+        """Return all that the model had seen and written before turn `turn`; the last one is what it answered then.
+
+        Raises `ValueError` when the episode has no such turn.
+        """
+        if not 0 <= turn < len(self.actions):
+            raise ValueError(f"question {self.question.id}: got turn {turn}, expected one of {len(self.actions)} turns")
+        return self.segments[: 2 * turn + 1]
 
     @property
     def sampled(self) -> int:

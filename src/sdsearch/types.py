@@ -128,7 +128,8 @@ class Searcher(Protocol):
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to `k` hits for each query, best first, ties broken by passage id.
 
-        An empty list means "nothing found". Raises `RetrieverUnavailable` for an outage, never returns its text.
+        An empty list means "nothing found". Raises `RetrieverUnavailable` (or an `OSError`) for an outage, never
+        returns its text. A call that takes too long is left behind and may run on beside a later one.
         """
 
 
@@ -143,7 +144,7 @@ class Reward(Component):
 
 
 class Action(NamedTuple):
-    """What the agent asked for. `kind` is "search", "answer" or "invalid"; `text` is the query or the answer."""
+    """What the agent did. `kind` is "search", "answer" or "invalid"; `text` is the query, the answer or the fault."""
 
     kind: str
     text: str
@@ -173,7 +174,10 @@ class Grammar(Component):
 
     @abstractmethod
     def parse(self, text: str) -> Action:
-        """Return the first action in the text that a model wrote in one turn."""
+        """Return the first action in the text that a model wrote in one turn, whatever the text is.
+
+        Of an invalid action the text is the fault; that of a search for nothing is "empty search".
+        """
 
     @abstractmethod
     def spans(self, text: str) -> list[TextSpan]:
@@ -210,6 +214,13 @@ class Actor(Protocol):
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
         """Act once in each of `rows`; `texts[j]` is what row `rows[j]` was shown since its last action."""
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        """Act once in each of `rows`, in the middle of episodes that were played before; `act` goes on from there.
+
+        `pasts[j]` holds the segments of row `rows[j]` as they were recorded (their tokens are taken as they are), and
+        ends with a prompt or an observation: that is the context of the step. Call it once, right after `reset`.
+        """
 
 
 class Agent(Component):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from sdsearch.drift import Drift
+from sdsearch.gradients import Gradients
 from sdsearch.objective import Hints, Teacher
 from sdsearch.plan import Plan
 from sdsearch.rollout import Clock
@@ -28,19 +31,32 @@ def update(
     groups: Sequence[Group],
     step: int,
     clock: Clock,
+    by_term: bool = False,
 ) -> dict[str, float]:
-    """Take one optimiser step on a step's groups and return its figures."""
+    """Take one optimiser step on a step's groups and return its figures.
+
+    Those are "loss", "<term>/loss", "<term>/rows", "<term>/<what the term logs>", "gradient_norm" (before it is
+    clipped), "learning_rate", and those of `Drift`; `by_term` adds those of `Gradients` and leaves the step as it is.
+    """
     settings, objective = experiment.train, experiment.objective
     assert objective is not None
     policy = teachers.policies["live"]
-    since, scored = time.perf_counter(), clock.seconds.get("score", 0.0)
+    since, elsewhere = time.perf_counter(), spent(clock)
     table = TokenTable.build(groups, objective.credits(groups)).to(policy.device)
     plan = objective.plan(table, step, experiment.seed, lambda counts: summed(accelerator, counts))
     policy.model.train()
+    drift = Drift()
+    # A single term's gradient is that of the update.
+    gradients = Gradients(plan, policy.model.parameters()) if by_term and len(plan.terms) > 1 else None
 
     def student(index: Tensor) -> Tensor:
+        rows = table.at(index)
         with accelerator.autocast():
-            return score(policy, table.at(index))
+            logits = score(policy, rows)
+        began = time.perf_counter()
+        drift.see(logits, rows)
+        clock.time("monitor", began)
+        return logits
 
     def teach(kind: Teacher, hints: Hints | None, index: Tensor) -> Tensor:
         began = time.perf_counter()
@@ -51,30 +67,63 @@ def update(
 
     figures: defaultdict[str, float] = defaultdict(float)
     for part in batches(plan, settings.tokens_per_batch):
-        loss, parts = plan.loss(part, student, teach)
+        losses, parts = plan.losses(part, student, teach)
+        loss = reduce(torch.add, losses.values())
+        if gradients:
+            began = time.perf_counter()
+            gradients.see(losses)
+            clock.time("monitor", began)
         accelerator.backward(loss)
-        for name, value in parts.items():
+        for name, value in {"loss": loss.detach(), **parts}.items():
             figures[name] += float(value)
-    if accelerator.num_processes > 1:
+    together = accelerator.num_processes > 1
+    if together:
         # Shares are of the whole step, over all processes: gradients and figures add up.
         for parameter in policy.model.parameters():
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = summed(accelerator, gradient)
         # A process has the figures of the terms that it has rows for: names differ, so whole tables are gathered.
-        parts_of_all = gather_object([dict(figures)])
-        figures = defaultdict(float)
-        for own in parts_of_all:
+        parts_of_all = gather_object([(dict(figures), drift)])
+        figures, drift = defaultdict(float), Drift()
+        for own, moved in parts_of_all:
+            drift.add(moved)
             for name, value in own.items():
                 figures[name] += value
     norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), settings.max_grad_norm)
     figures["gradient_norm"] = float(norm)
     figures["learning_rate"] = optimizer.param_groups[0]["lr"]
+    figures |= drift.figures()
+    if gradients:
+        began = time.perf_counter()
+        figures |= gradients.figures((lambda g: summed(accelerator, g)) if together else None)
+        clock.time("monitor", began)
+    elif by_term:
+        figures |= {f"grad_norm/{planned.name}": float(norm) for planned in plan.terms}
     if norm > 0:
         # A step without contrast has nothing to say; Adam would go on in the direction of earlier ones.
         optimizer.step()
     optimizer.zero_grad()
-    clock.time("train", since + clock.seconds.get("score", 0.0) - scored)
+    clock.time("train", since + spent(clock) - elsewhere)
     return dict(figures)
+
+
+def spent(clock: Clock) -> float:
+    """Return the seconds inside updates that are counted apart: those of teachers and of what is only watched."""
+    return clock.seconds.get("score", 0.0) + clock.seconds.get("monitor", 0.0)
+
+
+def over(updates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the figures of a step of one or more updates (`train.epochs`).
+
+    Each is the mean over the updates that have it, but those of `Drift` are the first update's: there a distance is a
+    disagreement between sampler and trainer. The last update's, "drift_mean_last", "drift_max_last" and
+    "effective_share_last", tell how far the step went on old samples.
+    """
+    names = dict.fromkeys(n for u in updates for n in u)
+    found = {n: [u[n] for u in updates if n in u] for n in names}
+    figures = {n: sum(values) / len(values) for n, values in found.items()}
+    moved = [n for n in ("drift_mean", "drift_max", "effective_share") if n in found]
+    return figures | {n: found[n][0] for n in moved} | {f"{n}_last": found[n][-1] for n in moved}
 
 
 def summed(accelerator: Accelerator, value: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,11 +114,12 @@ def building(folder: Path | None) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "building.lock").open("w") as file:
-        _lock(file, folder)
+        lock(file, f"waiting for another process that builds the index in {folder}")
         yield
 
 
-def _lock(file: io.TextIOWrapper, folder: Path) -> None:
+def lock(file: IO[Any], waiting: str) -> None:
+    """Keep other processes that lock the file out until it is closed; say `waiting` when one of them has it."""
     try:
         import fcntl
     except ImportError:  # Windows: builders are not kept apart there
@@ -130,6 +131,6 @@ def _lock(file: io.TextIOWrapper, folder: Path) -> None:
             return
         except BlockingIOError:
             if not told:
-                bars().say(f"waiting for another process that builds the index in {folder}")
+                bars().say(waiting)
             told = True
             time.sleep(0.2)

@@ -19,7 +19,7 @@ from sdsearch.clone import Cloning, clone, lessons, row
 from sdsearch.component import Settings
 from sdsearch.errors import DataError
 from sdsearch.evaluate import FIGURES, Hinted, mean
-from sdsearch.objective import Hint
+from sdsearch.objective import Hint, told
 from sdsearch.policy import Policy
 from sdsearch.progress import Bars
 from sdsearch.rollout import MakeEnv, collect
@@ -37,7 +37,7 @@ class Shape(Settings):
     heads: int = 6
     feed_forward: int = 512
     vocabulary: int = 2048
-    context: int = 1024
+    context: int = 2048
     tags: tuple[str, ...] = tuple(
         f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/")
     )
@@ -133,7 +133,7 @@ def contrast(make_env: MakeEnv, actor: Actor, settings: WarmStart, count: int) -
     mixed = [g for g in groups if 0 < sum(t.metrics["exact_match"] for t in g.trajectories) < len(g.trajectories)]
     if not mixed:
         raise DataError(f"none of {count} groups has both outcomes: the policy is too good or too bad to be taught")
-    hints = [text or "" for texts in settings.hint.texts(mixed, settings.seed) for text in texts]
+    hints = [told(hint, 0) or "" for of in settings.hint.texts(mixed, settings.seed) for hint in of]
     after = collect(make_env, Hinted(actor, hints), [g.question for g in mixed], settings.cloning.group, settings.seed)
     return {
         "exact_match": mean(groups)["exact_match"],

@@ -16,7 +16,7 @@ class World:
     def __init__(self, settings: Environment) -> None:
         """Open the retriever: build or load its index."""
         self.settings = settings
-        self.searcher = Cached(settings.retriever.open())
+        self.searcher = Cached(settings.retriever.open(), patience=settings.patience)
 
     def __call__(self, questions: Sequence[Question]) -> SearchVectorEnv:
         """Return an environment with one episode for each question."""

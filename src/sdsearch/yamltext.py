@@ -1,7 +1,7 @@
 """YAML text in and out.
 
 Scalars follow the core schema of YAML 1.2 (so `1e-3` is a number and `no` is a word); tags that name code do not exist.
-Sizes are bounded, aliases count as often as they are used.
+Sizes are bounded, aliases count as often as they are used: no text takes more than seconds or some megabytes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import yaml
 from sdsearch.discovery import quoted
 from sdsearch.document import Node, Path, Place, written
 from sdsearch.errors import SpecError
+from sdsearch.yamlerror import place, reason
 
-LARGEST_FILE = 2**18
-MOST_VALUES = 20_000
+LARGEST = 2**18
+"""Bytes of the files of a spec together; characters of the keys and scalars of one of them, aliases written out."""
+MOST_VALUES = 5_000
+"""Mappings, lists and scalars of a file, aliases written out."""
 DEEPEST = 50
-
+"""Levels of mappings and lists."""
 LONGEST_NUMBER = 100
+"""Characters of a number."""
 
 TAG = "tag:yaml.org,2002:"
 SCALARS = {
@@ -39,13 +43,15 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.depth = 0
+        self.depth = self.count = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
-        if self.depth > DEEPEST:
+        self.count += 1
+        if self.depth > DEEPEST or self.count > 2 * MOST_VALUES:  # keys are nodes, too
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {DEEPEST}", problem_mark=mark)
+            said = f"nested deeper than {DEEPEST}" if self.depth > DEEPEST else f"more than {MOST_VALUES} values"
+            raise yaml.MarkedYAMLError(problem=said, problem_mark=mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -73,13 +79,18 @@ def parse(text: str, source: str, problems: list[str], inline: bool = False) -> 
     `source` names the text in messages; `inline` says that lines and columns mean nothing to its author. Raises
     `SpecError` when the text as a whole cannot be read.
     """
+    if len(text) > LARGEST:
+        raise SpecError(f"{source[:200]}: got {len(text)} characters, expected at most {LARGEST}")
     try:
         root = _Loader(text).get_single_node()
-    except yaml.YAMLError as error:
-        mark = None if inline else getattr(error, "problem_mark", None)
-        at = Place(source, mark.line + 1, mark.column + 1) if mark else source
-        raise SpecError(f"{at}: not valid YAML: {_reason(error)}") from error
-    return _Builder(source, problems, inline).node(root, ()) if root else Node(None, Place(source))
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets "\UFFFFFFFF" and `%YAML 9...9` through
+        at = Place(source) if inline else place(error, text, source)
+        raise SpecError(f"{at}: not valid YAML: {reason(error, inline)}") from error
+    return (
+        _Builder(source, problems, inline).node(root, ())
+        if root
+        else Node(None, Place(source, *(() if inline else (1, 1))))
+    )
 
 
 def write(value: object) -> str:
@@ -87,24 +98,21 @@ def write(value: object) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _reason(error: yaml.YAMLError) -> str:
-    parts = (getattr(error, "context", None), getattr(error, "problem", None), getattr(error, "reason", None))
-    return ", ".join(p for p in parts if p)
-
-
 class _Builder:
     """Turns composed YAML into nodes, every alias anew."""
 
     def __init__(self, source: str, problems: list[str], inline: bool) -> None:
         self.source, self.problems, self.inline = source, problems, inline
-        self.count = 0
+        self.count = self.size = 0
 
     def node(self, raw: yaml.Node, path: Path) -> Node:
         place = self.place(raw)
         self.count += 1
-        if self.count > MOST_VALUES or len(path) > DEEPEST:
+        self.size += len(raw.value) if isinstance(raw, yaml.ScalarNode) else 0
+        if self.count > MOST_VALUES or self.size > LARGEST or len(path) > DEEPEST:
             raise SpecError(
-                f"{place}: {written(path)}: more than {MOST_VALUES} values or {DEEPEST} levels, aliases counted in full"
+                f"{place}: {written(path)}: more than {MOST_VALUES} values, {LARGEST} characters or {DEEPEST} levels, "
+                "aliases counted in full"
             )
         if isinstance(raw, yaml.MappingNode) and raw.tag == f"{TAG}map":
             return self.mapping(raw, path)
@@ -125,6 +133,7 @@ class _Builder:
                 self.problem(self.place(key), path, "a key is a list or a mapping, expected text")
                 continue
             name = self.text(key, path)
+            self.size += len(name)
             inner = (*path, name)
             if key.tag == f"{TAG}merge":
                 merged += self.merged(value, path)
@@ -133,8 +142,9 @@ class _Builder:
             else:
                 keys[name], values[name] = self.place(key), self.node(value, inner)
         for node in merged:
-            values = {**node.value, **values}
-            keys = {**node.keys, **keys}
+            for name, inner_node in node.value.items():
+                values.setdefault(name, inner_node)
+                keys.setdefault(name, node.keys[name])
         return Node(values, self.place(raw), keys)
 
     def merged(self, raw: yaml.Node, path: Path) -> list[Node]:

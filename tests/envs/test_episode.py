@@ -77,14 +77,14 @@ def test_a_search_on_the_last_turn_is_not_carried_out() -> None:
 def test_an_invalid_action_costs_a_turn_and_is_told() -> None:
     episode = begin(max_turns=2)
     assert episode.act(NONSENSE) == Shown(SearchR1().render_invalid())
-    assert episode.turns == [Turn("invalid", "")]
+    assert episode.turns == [Turn("invalid", "no action")]
     assert episode.act(NONSENSE) == Done("max_turns")
 
 
 def test_an_invalid_action_can_end_the_episode() -> None:
     episode = begin(on_invalid="end")
     assert episode.act(NONSENSE) == Done("invalid")
-    assert episode.turns == [Turn("invalid", "")]
+    assert episode.turns == [Turn("invalid", "no action")]
     assert episode.terminated
 
 

@@ -269,7 +269,7 @@ def test_a_passage_can_neither_answer_nor_end_nor_forge_a_turn() -> None:
         == episodes[1].turns
         == [
             Turn("search", "all", ("bad", "good")),
-            Turn("invalid", ""),
+            Turn("invalid", "no action"),
             Turn("answer", "I do not know."),
         ]
     )

@@ -1,5 +1,7 @@
 import re
 import time
+import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -7,19 +9,33 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.types import Action, Grammar, Hit, Passage, Question, TextSpan
+from sdsearch.types import Grammar, Hit, Passage, Question, TextSpan
 
 GRAMMAR = SearchR1()
-INVALID = Action("invalid", "")
+FAULTS = ("no action", "own observation", "stray tag", "empty search", "empty answer")
 TAGS = [f"<{slash}{name}>" for slash in ("", "/") for name in ("think", "search", "information", "answer")]
 
-turns = st.lists(st.one_of(st.sampled_from([*TAGS, " ", "\n", "x", "<", ">", "<Search>"]), st.text(max_size=4))).map(
-    "".join
-)
+characters = st.characters(categories=None) | st.sampled_from("\x00\x1b\u200b\u202e\ud800\udfff\r\n")
+turns = st.lists(
+    st.sampled_from([*TAGS, " ", "\n", "x", "<", ">", "<Search>", "< information>"]) | st.text(characters, max_size=4)
+).map("".join)
 
 
 def hit(title: str, text: str) -> Hit:
     return Hit(Passage("p", title, text), 1.0)
+
+
+def spaced(text: str) -> str:
+    """Put spaces where Unicode has control characters, turns of direction or surrogates; white space stays."""
+    white = [c for c in text if c.isspace()]
+    bidi = ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")
+    out = (unicodedata.category(c) in ("Cc", "Cs") or unicodedata.bidirectional(c) in bidi for c in text)
+    return "".join(" " if gone and c not in white else c for c, gone in zip(text, out, strict=True)).strip()
+
+
+def seen(text: str) -> bool:
+    """Say whether there is anything to see: not only white space, formatting and marks."""
+    return any(unicodedata.category(c)[0] in "LNPS" for c in text)
 
 
 def shown(text: str) -> str:
@@ -29,66 +45,6 @@ def shown(text: str) -> str:
     )
     assert match
     return match[1]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<search> capital of France </search>", Action("search", "capital of France")),
-        ("<answer>Paris</answer>", Action("answer", "Paris")),
-        ("<think>I know.</think>\n<answer> Paris\n</answer>", Action("answer", "Paris")),
-        ("Let me see. <search>\nq\nr\n</search>", Action("search", "q\nr")),
-        # What follows the first end tag is ignored.
-        ("<search>q</search> <answer>a</answer>", Action("search", "q")),
-        ("<search>q</search><information>Paris</information>", Action("search", "q")),
-        ("<answer>a</answer></answer>", Action("answer", "a")),
-        # An action inside <think> counts: generation stops at its end tag all the same.
-        ("<think>hm <search>q</search></think>", Action("search", "q")),
-        ("</think><think><think><search>q</search>", Action("search", "q")),
-        # Tags are read exactly.
-        ("<search>a <Answer>b</search>", Action("search", "a <Answer>b")),
-        ("if x < information then <answer>a</answer>", Action("answer", "a")),
-        ("<search>5 < 7 > 3</search>", Action("search", "5 < 7 > 3")),
-    ],
-)
-def test_a_valid_turn(text: str, expected: Action) -> None:
-    assert GRAMMAR.parse(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Paris",
-        "<think>Paris</think>",
-        "<search></search>",
-        "<search> \n\u2003</search>",
-        "<answer></answer>",
-        "<search>q",
-        "q</search>",
-        "<search>q</answer>",
-        "<answer>a</search>",
-        "<SEARCH>q</SEARCH>",
-        "< search >q</ search >",
-        "<search>a<search>b</search>",
-        "<search>a<answer>b</answer></search>",
-        "<search>a<think>b</think></search>",
-        "<search>a</think></search>",
-        "<search>one <answer>two</answer>",
-        "</search><search>q</search>",
-        "</answer><answer>a</answer>",
-        # An observation that the model wrote itself, also in disguise.
-        "<information>Paris</information><answer>Paris</answer>",
-        "<think><information></think><answer>Paris</answer>",
-        "<INFORMATION >Paris</ information><answer>Paris</answer>",
-        "<INFORMATION>Paris<answer>Paris</answer>",
-        "<information >Paris<answer>Paris</answer>",
-        "< / information>Paris<answer>Paris</answer>",
-        "<search><information>q</search>",
-    ],
-)
-def test_an_invalid_turn(text: str) -> None:
-    assert GRAMMAR.parse(text) == INVALID
 
 
 @pytest.mark.parametrize(
@@ -133,11 +89,12 @@ def test_spans(text: str, expected: list[tuple[str, str]]) -> None:
 @example("<answer>" * 3 + "a" + "</answer>" * 3)
 def test_spans_cover_every_text_and_agree_with_the_action(text: str) -> None:
     action, spans = GRAMMAR.parse(text), GRAMMAR.spans(text)
+    assert action.kind in ("search", "answer") or (action.kind == "invalid" and action.text in FAULTS)
     assert "".join(text[s.start : s.end] for s in spans) == text
     assert [s.start for s in spans] == [0, *(s.end for s in spans)][: len(spans)]
     assert all(s.end > s.start for s in spans)
     kind = {"search": "query", "answer": "answer"}.get(action.kind)
-    found = [(s.kind, text[s.start : s.end].strip()) for s in spans if s.kind in ("query", "answer")]
+    found = [(s.kind, spaced(text[s.start : s.end])) for s in spans if s.kind in ("query", "answer")]
     assert found == ([(kind, action.text)] if kind else [])
     for span in spans:
         assert (text[span.start : span.end] in TAGS) == (span.kind == "markup")
@@ -153,12 +110,12 @@ def test_what_comes_after_the_stop_string_changes_nothing(text: str) -> None:
 def test_the_first_regex_of_search_r1_agrees_with_every_valid_turn(text: str) -> None:
     action = GRAMMAR.parse(text)
     match = re.search(r"<(search|answer)>(.*?)</\1>", text, re.DOTALL)
-    if action != INVALID:
+    if action.kind != "invalid":
         assert match
-        assert action == (match[1], match[2].strip())
+        assert action == (match[1], spaced(match[2]))
 
 
-@given(st.sampled_from(["search", "answer"]), st.text(min_size=1).map(str.strip).filter(bool), st.text())
+@given(st.sampled_from(["search", "answer"]), st.text(min_size=1).map(spaced).filter(seen), st.text())
 def test_parse_reads_back_what_was_written(kind: str, text: str, think: str) -> None:
     assert GRAMMAR.parse(GRAMMAR.write(kind, text, think)) == (kind, text)
 
@@ -224,14 +181,51 @@ def test_no_passage_closes_its_block(text: str) -> None:
     assert "\n" not in shown(text)
 
 
-@pytest.mark.parametrize("unit", ["<think>", "<search>q", "</information>"])
-def test_a_long_text_takes_linear_time(unit: str) -> None:
-    text = unit * (200_000 // len(unit)) + "</search>"
-    start = time.perf_counter()
-    GRAMMAR.parse(text)
-    assert GRAMMAR.spans(text)[-1].end == len(text)
-    GRAMMAR.render_hits([hit(text, text)])
-    assert time.perf_counter() - start < 5
+def growth(work: Callable[[str], object], unit: str, before: str = "", after: str = "") -> float:
+    """Return how many times longer the work takes on a megabyte of `unit` than on ten kilobytes."""
+
+    def seconds(size: int) -> float:
+        text = before + unit * (size // len(unit)) + after
+        start = time.process_time()
+        work(text)
+        return time.process_time() - start
+
+    least = min(seconds(10_000) for _ in range(5))
+    return seconds(1_000_000) / max(least, 0.0002)
+
+
+LINEAR = 1000
+"""The growth is 100 where time is linear and 10,000 where it is quadratic: this is far from both."""
+LONG = [
+    "<think>",
+    "<search>q",
+    "<search></search>",
+    "</information>",
+    "<",
+    "< ",
+    "< /",
+    "<information ",
+    "\u200b",
+    "a ",
+]
+
+
+@pytest.mark.parametrize("unit", LONG)
+@pytest.mark.parametrize(("before", "after"), [("<answer>", "</answer>"), ("", "<answer>a</answer>")])
+def test_any_turn_is_read_in_linear_time(unit: str, before: str, after: str) -> None:
+    assert growth(GRAMMAR.parse, unit, before, after) < LINEAR
+
+
+@pytest.mark.parametrize("unit", ["<search>q", "<"])
+def test_any_turn_is_cut_in_linear_time(unit: str) -> None:
+    assert growth(GRAMMAR.spans, unit) < LINEAR
+
+
+def test_a_megabyte_in_a_passage_costs_no_more_than_what_is_shown_of_it() -> None:
+    assert growth(GRAMMAR.render, "<search>") < 20
+    assert GRAMMAR.render("<search>" * 100_000) == "[search]" * 250 + " [cut]"
+    assert GRAMMAR.render("\x00" * 20_000 + "late") == " [cut]"
+    assert GRAMMAR.render("\x00" * 15_990 + "in time") == "in time"
 
 
 class Holder(BaseModel):

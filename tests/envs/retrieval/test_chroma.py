@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.errors import IndexMismatch, RetrieverUnavailable
-from sdsearch.retrieval import Cached
+from sdsearch.retrieval import Cached, Patience
 from sdsearch.testing import check_retriever
 
 QUERY = "fortress on the river Dorn"
@@ -174,6 +175,30 @@ def test_a_folder_that_is_no_index_is_told(corpus: JsonlPassages, tmp_path: Path
         Chroma(corpus=corpus, embedder=Hashing(), path=tmp_path).open()
 
 
+def test_a_folder_removed_or_overwritten_under_an_open_index(corpus: JsonlPassages, tmp_path: Path) -> None:
+    """The open index answers rightly or not at all; in another process it is built again or its loss is told."""
+    index = tmp_path / "index"
+    searcher = Chroma(corpus=corpus, embedder=Hashing(), path=index).open()
+    (expected,) = searcher.search([QUERY], 5)
+    shutil.rmtree(index)
+    assert searcher.search([QUERY], 5) == [expected]
+    out, error = start(OPEN, corpus, index).communicate(timeout=60)
+    assert out.strip() == str([h.passage.id for h in expected]), error
+
+    other = tmp_path / "other"
+    searcher = Chroma(corpus=corpus, embedder=Hashing(), path=other).open()
+    for file in other.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"not an index " * 1000)
+    with pytest.raises(RetrieverUnavailable, match=r"Chroma could not search \(InternalError\); gave up after 2"):
+        Cached(searcher, patience=Patience(retries=1, pause=0)).search([QUERY], 5)
+    process = start(OPEN, corpus, other)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Chroma could not open the folder" in error
+    assert "choose another `path`, or delete this one" in error
+
+
 @pytest.fixture
 def port() -> int:
     with socket.socket() as free:
@@ -208,15 +233,15 @@ def test_a_server_is_shared_and_its_outage_is_typed_and_bounded(
 
     os.kill(server.pid, signal.SIGSTOP)
     begun = time.monotonic()
-    with pytest.raises(RetrieverUnavailable, match="did not answer in time; gave up after 1 attempts"):
-        Cached(searcher, patience=0.5).search([QUERY], 5)
+    with pytest.raises(RetrieverUnavailable, match=r"did not answer within 0\.5 s .*; gave up after 2 attempts"):
+        Cached(searcher, patience=Patience(seconds=0.5, retries=1, pause=0)).search([QUERY], 5)
     assert time.monotonic() - begun < 20
     os.kill(server.pid, signal.SIGCONT)
     assert Cached(searcher).search([QUERY], 5) == [searcher.search([QUERY], 5)[0]]
 
     server.kill()
     server.wait()
-    cached = Cached(searcher, retries=2, pause=0.01)
+    cached = Cached(searcher, patience=Patience(retries=2, pause=0.01))
     with pytest.raises(RetrieverUnavailable, match="Chroma could not search") as caught:
         cached.search([QUERY], 5)
     assert "127.0.0.1" not in str(caught.value) and str(port) not in str(caught.value)

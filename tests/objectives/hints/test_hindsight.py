@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from sdsearch.objective import Told
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.testing import check_hint, example_groups, example_trajectory
-from sdsearch.trajectory import Group
+from sdsearch.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.types import Question
 
 QUESTION = Question("q", "What is the capital?", ("Paris",))
@@ -29,8 +30,14 @@ def group(plays: list[tuple[list[str], str, float]] = PLAYS, name: str = "q") ->
     return Group(question, tuple(episodes))
 
 
-def texts(of: Group | None = None, seed: int = 0, **settings: Any) -> list[str | None]:
+def told(of: Group | None = None, seed: int = 0, **settings: Any) -> list[Told]:
     return Hindsight.model_validate(settings).texts([of or group()], seed)[0]
+
+
+def texts(of: Group | None = None, seed: int = 0, **settings: Any) -> list[str | None]:
+    found = told(of, seed, **settings)
+    assert not any(isinstance(hint, tuple) for hint in found)
+    return [hint for hint in found if not isinstance(hint, tuple)]
 
 
 def lines(text: str | None) -> list[str]:
@@ -55,7 +62,11 @@ LINES = [
         {},
         {"order": "random", "labels": "shuffled", "which": "single"},
         {"order": "reward", "labels": "off", "which": "correct", "include_self": "others"},
-        {"label_by": "exact_match", "dedupe": True, "max_queries": 1, "max_characters": 3},
+        {"label_by": "exact_match", "dedupe": True, "max_queries": 1, "max_characters": 3, "max_words": 2},
+        {"include_self": "past_only", "order": "random", "labels": "shuffled"},
+        {"include_self": "past_only", "which": "single"},
+        {"include_self": "past_only", "which": "correct", "max_words": 3},
+        {"shows": ["think", "query", "documents", "answer"]},
     ],
 )
 def test_contract(settings: dict[str, object]) -> None:
@@ -102,6 +113,54 @@ def test_others() -> None:
     assert texts(group(PLAYS[:1]), include_self="others") == [None]
 
 
+def test_of_oneself_only_the_past() -> None:
+    found = told(include_self="past_only")
+    assert isinstance(found[0], tuple)
+    own = [None, "query one", "query one | query two", "query one | query two | query three"]
+    assert [lines(t) for t in found[0]] == [[*([f"CORRECT: {q}"] if q else []), *LINES[1:]] for q in own]
+    assert isinstance(found[2], tuple)  # answered at once: one turn, and nothing before it
+    assert [lines(t) for t in found[2]] == [[LINES[0], LINES[1], LINES[3]]]
+    assert told(group(PLAYS[:1]), include_self="past_only")[0] == (
+        None,
+        *(f"Earlier attempts:\nCORRECT: {q}\n\n" for q in own[1:] if q),
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 99).map("query number {}".format), max_size=3), min_size=1, max_size=3))
+def test_the_past_never_holds_the_query_that_is_scored(searches: list[list[str]]) -> None:
+    """Nor a later one: whatever only this attempt asks, and not before the turn, is nowhere in that turn's block."""
+    of = group([(queries, "Rome", 0.0) for queries in searches])
+    for own, hint in enumerate(told(of, include_self="past_only")):
+        assert isinstance(hint, tuple)
+        others = {q for i, queries in enumerate(searches) if i != own for q in queries}
+        for turn, text in enumerate(hint):
+            ahead = set(searches[own][turn:]) - others - set(searches[own][:turn])
+            shown = set() if text is None else {q for line in lines(text) for q in line.split(": ")[1].split(" | ")}
+            assert not ahead & shown
+            assert set(searches[own][:turn]) <= shown
+
+
+def test_without_future_masking() -> None:
+    """What the paper leaves out is told: thoughts, passages, and the answer, which can then be read off."""
+    found = "\n\n<information>Doc 1(Title: T) It is Paris | CORRECT: x.\n</information>\n\n"
+    written = ["Question: ?\n", "<think> try </think><search> capital </search>", found, "<answer> Paris </answer>"]
+    roles = ("prompt", "model", "observation", "model")
+    segments = tuple(Segment(role, text) for role, text in zip(roles, written, strict=True))  # type: ignore[arg-type]
+    turns = (Turn("search", "capital"), Turn("answer", "Paris"))
+    of = Group(QUESTION, (Trajectory(QUESTION, segments, turns, "answered", 1.0),))
+    assert lines(texts(of)[0]) == ["CORRECT: capital"]
+    assert lines(texts(of, shows=["query", "answer"])[0]) == ["CORRECT: capital | answer: Paris"]
+    everything: dict[str, Any] = {"shows": ["think", "query", "documents", "answer"]}
+    assert lines(texts(of, **everything)[0]) == [
+        "CORRECT: think: try | capital | documents: Doc 1(Title: T) It is Paris CORRECT x. | answer: Paris"
+    ]
+    assert lines(texts(of, **everything, unmasked="({text})", max_characters=3)[0]) == [
+        "CORRECT: (try) | cap | (Doc) | (Par)"
+    ]
+    assert lines(texts(of, shows=["answer"])[0]) == ["CORRECT: answer: Paris"]
+
+
 def test_correct_ones_only() -> None:
     assert [lines(t) for t in texts(which="correct")] == [[LINES[0], LINES[3]]] * 4
     assert texts(group(PLAYS[1:3]), which="correct") == [None, None]
@@ -125,6 +184,17 @@ def test_limits() -> None:
     ]
     assert lines(texts(max_characters=7)[0])[0] == "CORRECT: query o | query t | query t"
     assert lines(texts(max_characters=6)[0])[0] == "CORRECT: query | query | query"
+    assert lines(texts(max_queries=1, shows=["query", "answer"])[0])[0] == "CORRECT: query one | answer: Paris"
+
+
+def test_words_are_limited_for_all_attempts_together() -> None:
+    assert [len(line.split()) for line in LINES] == [9, 9, 3, 3]
+    assert lines(texts(max_words=24)[0]) == LINES
+    assert lines(texts(max_words=23)[0]) == LINES[:3]
+    assert lines(texts(max_words=20)[0]) == LINES[:2]
+    assert lines(texts(max_words=17)[0]) == LINES[:1]
+    assert lines(texts(max_words=4)[0]) == ["CORRECT: query one |"]
+    assert lines(texts(max_words=12, order="reward")[0]) == [LINES[0], LINES[3]]
 
 
 def test_words() -> None:
@@ -132,12 +202,28 @@ def test_words() -> None:
     assert found is not None
     assert found.startswith("Tried:\n\nGood: query one ; query two ; query three\nBad: ")
     assert "\nBad: -\n" in found
+    assert lines(texts(line="{parts} ({verdict})")[0])[3] == "query six (CORRECT)"
+    assert lines(texts(line="- {parts}")[0])[3] == "- query six"
 
 
 @pytest.mark.parametrize("field", ["right", "wrong", "neutral", "separator", "nothing"])
 @pytest.mark.parametrize("text", ["", " ", "\n", "a\nb", "a\u2028b"])
 def test_words_stay_on_a_line(field: str, text: str) -> None:
     with pytest.raises(ValidationError, match="expected one line of text"):
+        Hindsight.model_validate({field: text})
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("line", "{parts}\n{verdict}", "one line of text"),
+        ("unmasked", "{text}\u2028", "one line of text"),
+        ("line", "{queries}", r"expected a text that holds \{verdict\} and \{parts\}"),
+        ("unmasked", "", r"expected a text that holds \{kind\} and \{text\}"),
+    ],
+)
+def test_templates(field: str, text: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Hindsight.model_validate({field: text})
 
 

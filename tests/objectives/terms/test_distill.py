@@ -1,16 +1,18 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from sdsearch.objective import Rows
+from sdsearch.objective import Hints, Rows
 from sdsearch.objectives.hints.hindsight import Hindsight
-from sdsearch.objectives.terms.distill import Distill
+from sdsearch.objectives.hints.placebo import Placebo
+from sdsearch.objectives.terms.distill import Distill, leaks
 from sdsearch.plan import make
 from sdsearch.testing import VOCABULARY, check_term, example_table
-from sdsearch.trajectory import Span
+from sdsearch.tokens import TokenTable
+from sdsearch.trajectory import Group, Span
 
 MakeRows = Callable[..., Rows]
 
@@ -113,3 +115,81 @@ def test_top_k_of_the_vocabulary_or_more_is_exact() -> None:
 def test_settings(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         distill(**settings)
+
+
+def test_a_placebo_teaches_the_rows_that_the_real_hint_teaches() -> None:
+    table = example_table()
+    for gate in ("all", "mixed", "has_correct"):
+        (real,), (placebo,) = (
+            make(table, [("d", distill(gate=gate, hint=hint), 1.0)], 0).terms for hint in (Hindsight(), Placebo())
+        )
+        assert torch.equal(real.selection.rows, placebo.selection.rows)
+        assert real.selection.hints != placebo.selection.hints
+
+
+def gradients(table: TokenTable, term: Distill) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Return the gradient of the student's logits [rows, V], that of the teacher's, and the selected rows."""
+    dice = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(len(table), VOCABULARY, generator=dice).requires_grad_() for _ in range(2))
+    plan = make(table, [("d", term, 1.0)], 0)
+    loss, _ = plan.loss(torch.arange(len(table)), lambda i: student[i], lambda kind, hints, i: teacher[i])
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert student.grad is not None
+    return student.grad, teacher.grad, plan.terms[0].selection.rows
+
+
+@pytest.mark.parametrize("divergence", ["jsd", "forward_kl", "reverse_kl", "mse"])
+@pytest.mark.parametrize("support", ["student", "teacher"])
+@pytest.mark.parametrize("rows", ["query", "answer", "think", "policy"])
+@pytest.mark.parametrize("gate", ["all", "mixed"])
+def test_gradient_is_on_the_selected_rows_and_never_the_teachers(
+    divergence: str, support: str, rows: str, gate: str
+) -> None:
+    table = example_table()
+    term = distill(divergence=divergence, support=support, rows=rows, gate=gate, top_k=4)
+    found, taught, selected = gradients(table, term)
+    assert taught is None
+    assert 0 < selected.sum() < len(table) or (rows, gate) == ("policy", "all")
+    assert torch.equal(found.abs().sum(1) > 0, selected)
+
+
+def test_rows_without_a_hint_at_their_turn_are_left_out() -> None:
+    """The first turn of an attempt that is alone in its group has no past: only later turns are taught."""
+    table = example_table()
+    term = distill(hint={"type": "hindsight", "include_self": "past_only"}, rows="policy")
+    (planned,) = make(table, [("d", term, 1.0)], 0).terms
+    alone = torch.tensor([table.group_of[t] == 2 for t in table.trajectory.tolist()])
+    assert torch.equal(planned.selection.rows, ~(alone & (table.turn == 0)))
+    found, _, _ = gradients(table, term)
+    assert torch.equal(found.abs().sum(1) > 0, planned.selection.rows)
+
+
+def test_too_few_hints_for_the_turns_are_refused() -> None:
+    class Short(Hindsight):
+        def texts(self, groups: Sequence[Group], seed: int) -> list[list[Any]]:
+            return [[("one",)] * len(g.kept) for g in groups]
+
+    with pytest.raises(ValueError, match="got hints for 1 turns, expected one for each of 3"):
+        make(example_table(), [("d", distill(hint=Short()), 1.0)], 0)
+
+
+def test_share_of_hints_that_give_the_answer_away() -> None:
+    """Of seven taught trajectories with queries or not, those whose block names New Paris or Paris are counted."""
+    table = example_table()
+    told: Hints = ["x Paris", None, ("new paris!", "Parish", "?"), *["paris"] * (len(table.trajectories) - 3)]
+    found = leaks(table, told)
+    assert found.shape == (len(table),)
+    for row, trajectory, turn in zip(found.tolist(), table.trajectory.tolist(), table.turn.tolist(), strict=True):
+        assert row == {0: 1, 1: 0, 2: float(turn == 0)}.get(trajectory, 1)
+    logits = torch.zeros(len(table), VOCABULARY)
+    figures = {}
+    for shows in (["query"], ["query", "answer"]):
+        term = distill(hint={"type": "hindsight", "shows": shows}, rows="policy")
+        _, of = make(table, [("d", term, 1.0)], 0).loss(
+            torch.arange(len(table)), lambda i: logits[i], lambda kind, hints, i: logits[i]
+        )
+        figures[len(shows)] = of["d/answer_in_hint"].item()
+    # Six of the seven trajectories that have tokens are in groups whose answers, once told, hold "Paris": all but the
+    # two of group 1, which both answered "Rome"; the one without tokens has no rows.
+    assert len(table.trajectories) == 8
+    assert figures == {1: 0.0, 2: pytest.approx(5 / 7)}

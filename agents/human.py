@@ -1,0 +1,94 @@
+"""Act by hand: what the agent is shown goes to the terminal, what it does comes from there.
+
+Whoever has played some questions knows what a policy is up against: what the retriever finds, and what it does not.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from sdsearch.envs.tags import CONTROL
+from sdsearch.trajectory import Role, Segment
+from sdsearch.types import Agent, Grammar, Question, Step
+
+SHORTCUTS = {"s": "search", "a": "answer"}
+HELP = "write `s QUERY` to search, `a ANSWER` to answer, or what an agent would write, tags and all"
+
+
+class Human(Agent):
+    """A person at the terminal: `s QUERY` searches, `a ANSWER` answers, a line with a tag is sent as it is."""
+
+    def open(self, grammar: Grammar) -> HumanActor:
+        """Return the actor, which uses standard input and output."""
+        return HumanActor(grammar, Console(highlight=False))
+
+
+class HumanActor:
+    """Asks a person for every action, one episode after the other; see `sdsearch.types.Actor`."""
+
+    def __init__(self, grammar: Grammar, console: Console) -> None:
+        """Take the grammar that shortcuts are written out in, and where to show things."""
+        self.grammar, self.console = grammar, console
+        self.episodes = 0
+
+    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
+        """Begin one episode per question."""
+        self.episodes, self.begun = len(questions), set[int]()
+
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+        """Ask for an action in each of `rows`. Raises `KeyboardInterrupt` when the input ends."""
+        return [self._turn(row, text) for row, text in zip(rows, texts, strict=True)]
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        """Show what was recorded, then ask for an action in each of `rows`."""
+        steps = []
+        for row, past in zip(rows, pasts, strict=True):
+            for segment in past[:-1]:
+                say(self.console, segment.text.strip("\n"))
+            self.begun.update([row] if len(past) > 1 else [])
+            steps.append(self._turn(row, past[-1].text))
+        return steps
+
+    def _turn(self, row: int, text: str) -> Step:
+        role: Role = "observation" if row in self.begun else "prompt"
+        self.begun.add(row)
+        if self.episodes > 1:
+            say(self.console, f"episode {row + 1} of {self.episodes}", "dim")
+        say(self.console, text.strip("\n"), "bold" if role == "prompt" else "cyan")
+        return Step(Segment(role, text), Segment("model", self._action()))
+
+    def _action(self) -> str:
+        while True:
+            line = self._line().strip()
+            short = re.fullmatch(r"([sa])\s+(.*)", line, re.IGNORECASE)
+            if not short and "<" in line:
+                return line
+            try:
+                if short:
+                    return self.grammar.write(SHORTCUTS[short[1].lower()], short[2])
+                say(self.console, HELP, "dim")
+            except ValueError as error:
+                say(self.console, str(error), "red")
+
+    def _line(self) -> str:
+        by_hand = sys.stdin.isatty()
+        try:
+            line = input("> " if by_hand else "")
+        except EOFError:
+            raise KeyboardInterrupt("the input has ended") from None
+        except UnicodeDecodeError as error:
+            say(self.console, f"that could not be read ({error}), expected text in {sys.stdin.encoding}", "red")
+            return ""
+        if not by_hand:
+            say(self.console, f"> {line}")
+        return line
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print text as it is: no markup, no control characters, and no line broken where there is no terminal."""
+    console.print(Text(CONTROL.sub("", text), style), soft_wrap=not console.is_terminal)

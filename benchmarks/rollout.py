@@ -1,0 +1,110 @@
+"""Rollouts that keep the key-value cache across turns against rollouts that read the whole context again each turn.
+
+Both arms play the same episodes in one process, in turns, with the same weights and sampling seeds; what comes out of
+them is compared token for token. Passages are found by words (BM25): the search takes no part in the comparison.
+
+    python benchmarks/rollout.py [--rounds 5] [--set KEY=VALUE ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
+from sdsearch.agents.local import Local, LocalActor
+from sdsearch.cache import Context
+from sdsearch.policy import Policy
+from sdsearch.rollout import Clock, collect
+from sdsearch.spec import load
+from sdsearch.train import choose
+from sdsearch.trajectory import Group
+from sdsearch.types import Completion
+from sdsearch.world import World
+
+SPEC = Path(__file__).parents[1] / "specs" / "grpo.yaml"
+SEARCH = ["environment.retriever={type: bm25, corpus: atlas}"]
+
+
+class Forgetful(TransformersSampler):
+    """Keeps the tokens of each context in place of its cache, and reads them all again in every turn."""
+
+    def reset(self, seed: int, greedy: bool = False) -> None:
+        super().reset(seed, greedy)
+        self.past: dict[int, tuple[int, ...]] = {}
+
+    def sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
+        self.context, self.rows, self.unread = Context(self.policy), [], {}
+        texts = [(*self.past.get(row, ()), *new) for row, new in zip(rows, added, strict=True)]
+        done = super().sample(rows, texts, room)
+        self.past = {row: (*text, *turn.tokens) for row, text, turn in zip(rows, texts, done, strict=True)}
+        return done
+
+
+class Counting(Policy):
+    """Counts the places that the decoder works on, padding included."""
+
+    places = 0
+
+    def hidden(self, tokens: torch.Tensor, *others: object) -> torch.Tensor:
+        self.places += tokens.numel()
+        return super().hidden(tokens, *others)  # type: ignore[arg-type]
+
+
+def sampled(groups: Sequence[Group]) -> list[tuple[int, ...]]:
+    """Return the tokens of every episode."""
+    return [t.tokens for g in groups for t in g.trajectories]
+
+
+def main() -> None:
+    """Print time and decoded tokens of both arms, and their ratios."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--set", action="append", default=[])
+    options = parser.parse_args()
+    spec = load(SPEC, [*SEARCH, *options.set])
+    assert isinstance(spec.agent, Local)
+    loaded = Policy.load(spec.agent)
+    policy = Counting(loaded.model, loaded.tokenizer, loaded.temperature)
+    grammar, world, questions = spec.environment.protocol, World(spec.environment), spec.data.train.questions()
+    arms = {
+        "cache kept": LocalActor(policy, Transformers().open(policy, grammar.stop), grammar, spec.agent),
+        "read again": LocalActor(policy, Forgetful(policy, grammar.stop, Transformers()), grammar, spec.agent),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    places = dict.fromkeys(arms, 0)
+    same = total = 0
+    for turn in range(options.rounds + 1):
+        asked = choose(questions, turn, spec.train.questions, spec.seed)
+        played = {}
+        for name in list(arms)[:: 1 if turn % 2 else -1]:
+            clock, before = Clock(), policy.places
+            played[name] = sampled(collect(world, arms[name], asked, spec.train.group, turn, clock=clock))
+            if turn:
+                seconds[name].append(clock.seconds["generate"])
+                places[name] += policy.places - before
+        kept, again = played.values()
+        same, total = same + sum(a == b for a, b in zip(kept, again, strict=True)), total + len(kept)
+    table = Table(
+        "",
+        "generate, s",
+        "tokens decoded",
+        title=f"{spec.train.questions} x {spec.train.group}, {options.rounds} rounds",
+    )
+    for name in arms:
+        table.add_row(name, f"{statistics.median(seconds[name]):.2f}", f"{places[name] / options.rounds:,.0f}")
+    Console().print(table)
+    ratios = sorted(b / a for a, b in zip(*seconds.values(), strict=True))
+    print(f"{same} of {total} episodes are the same token for token; {torch.get_num_threads()} threads")
+    print(f"reading again: {places['read again'] / places['cache kept']:.2f} times the tokens, ", end="")
+    print(f"{statistics.median(ratios):.2f} times the time ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""What the search of this very turn was going to find, told before it is asked: the paper's ablation of the block.
+
+SD-Search (2605.18299) puts the "current-step documents" in the place of the hindsight block. We read that as follows:
+the teacher of a turn sees the passages that this turn's query retrieved, no verdict and no other attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from sdsearch.objective import Hint, Told
+from sdsearch.parts import parts
+from sdsearch.trajectory import Group, Trajectory
+from sdsearch.wording import wording
+
+
+class Documents(Hint):
+    """A template round the passages of a turn; a turn that searches nothing has no teacher."""
+
+    template: Annotated[str, wording("documents")] = "Documents:\n{documents}\n\n"
+    max_characters: int | None = Field(None, ge=1)
+    """Characters of a turn's passages together."""
+
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
+        """Return for each kept trajectory one text per turn."""
+        return [[self.tell(trajectory) for trajectory in group.kept] for group in groups]
+
+    def tell(self, trajectory: Trajectory) -> tuple[str | None, ...]:
+        """Return the hint of each turn."""
+        found = {p.turn: p.text[: self.max_characters] for p in parts(trajectory) if p.kind == "documents"}
+        told = {turn: self.template.format(documents=text) for turn, text in found.items()}
+        return tuple(told.get(turn) for turn in range(len(trajectory.turns)))

@@ -1,0 +1,54 @@
+"""One right attempt of the same group, told from its first query to its answer: how it could have gone.
+
+SDPO (2601.20802) shows the teacher a successful rollout of the same question, the first other one of the group, without
+its thoughts. An attempt without a right peer has no teacher, so that all-wrong groups and lone successes teach nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sdsearch.metrics import correct
+from sdsearch.objective import Hint
+from sdsearch.parts import Kind, parts
+from sdsearch.trajectory import Group, Trajectory
+from sdsearch.wording import one_line, wording
+
+
+class PeerSuccess(Hint):
+    """A template round the lines of another attempt that was right."""
+
+    template: Annotated[str, wording("attempt")] = "An earlier attempt that was right:\n{attempt}\n\n"
+    line: Annotated[str, wording("kind", "text")] = "{kind}: {text}"
+    """How one part of the attempt is told, a line each."""
+    shows: tuple[Kind, ...] = Field(("query", "documents", "answer"), min_length=1)
+    """The parts that are told."""
+    pick: Literal["first", "random"] = "first"
+    """Which of several right peers: the first of the group, or one drawn anew for each attempt."""
+    label_by: Literal["f1", "exact_match"] = "exact_match"
+    above: float = Field(0.0, ge=0, lt=1)
+    """An answer is right when its score is above this."""
+    max_characters: int | None = Field(None, ge=1)
+    """Characters per part."""
+
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
+        """Return one text per kept trajectory. A group's texts do not depend on the other groups."""
+        return [self._group(group, Random(f"{seed}/{group.question.id}")) for group in groups]
+
+    def _group(self, group: Group, dice: Random) -> list[str | None]:
+        right = [i for i, t in enumerate(group.kept) if correct(t, self.label_by, self.above)]
+        told: list[str | None] = []
+        for own in range(len(group.kept)):
+            peers = [i for i in right if i != own]
+            chosen = dice.choice(peers) if self.pick == "random" and peers else next(iter(peers), None)
+            told.append(None if chosen is None else self.template.format(attempt=self.tell(group.kept[chosen])))
+        return told
+
+    def tell(self, attempt: Trajectory) -> str:
+        """Return the lines of an attempt."""
+        told = ((p.kind, one_line(p.text)[: self.max_characters]) for p in parts(attempt) if p.kind in self.shows)
+        return "\n".join(self.line.format(kind=kind, text=text) for kind, text in told)

@@ -1,0 +1,40 @@
+"""What the episodes of a step look like: their contrast, their queries, their lengths.
+
+A reward curve shows that a policy went wrong, these figures show how: it asks the same thing again, writes ever longer
+turns, or plays every episode of a question alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdsearch.trajectory import Group, Trajectory
+
+
+def behaviour(groups: Sequence[Group]) -> dict[str, float]:
+    """Return the figures of at least one group; episodes that an outage ended are left out.
+
+    "homogeneous": share of groups whose rewards are all the same, which have no contrast and no group credit;
+    "repeated_queries", "empty_queries": shares of all queries: those asked before in the same episode, those without a
+    letter or digit (a query that the protocol finds blank is an invalid action);
+    "tokens", "model_tokens", "turns": per episode: all tokens of its context, those that were sampled, its actions.
+    """
+    kept = [t for g in groups for t in g.kept]
+    queries = [t.queries for t in kept]
+    asked = max(1, sum(map(len, queries)))
+    return {
+        "homogeneous": sum(len({t.reward for t in g.kept}) < 2 for g in groups) / len(groups),
+        "repeated_queries": sum(len(q) - len(set(q)) for q in queries) / asked,
+        "empty_queries": sum(not any(map(str.isalnum, text)) for q in queries for text in q) / asked,
+        **lengths(kept),
+    }
+
+
+def lengths(kept: Sequence[Trajectory]) -> dict[str, float]:
+    """Return means over episodes; zeros for none."""
+    count = max(1, len(kept))
+    return {
+        "tokens": sum(len(t.tokens) for t in kept) / count,
+        "model_tokens": sum(t.sampled for t in kept) / count,
+        "turns": sum(len(t.turns) for t in kept) / count,
+    }

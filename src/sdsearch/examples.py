@@ -1,0 +1,101 @@
+"""Small questions, passages, episodes and tables on which the contracts of `sdsearch.testing` are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
+from sdsearch.types import Hop, Passage, Question
+
+if TYPE_CHECKING:
+    from sdsearch.tokens import TokenTable
+
+VOCABULARY = 16
+"""The tokens of the examples are below this."""
+FACTS = (
+    ("Orly", "Paris", "France"),
+    ("Schiphol", "Amsterdam", "Netherlands"),
+    ("Arlanda", "Stockholm", "Sweden"),
+    ("Fiumicino", "Rome", "Italy"),
+)
+"""Airports, their cities, and the countries of these."""
+
+
+def example_trajectory(
+    question: Question, actions: Sequence[tuple[str, str]], reward: float, lost: bool = False, seed: int = 0
+) -> Trajectory:
+    """Return an episode with made-up tokens: per action a thought, a tag, one token per word of the text, and a tag.
+
+    `actions` are pairs of a kind ("search", "answer", "invalid") and a text; every action but the last is observed.
+    """
+    dice = np.random.default_rng(seed)
+    segments = [Segment("prompt", f"Question: {question.text}\n", (1, 2, 3))]
+    for kind, text in actions:
+        inner = {"search": Span.QUERY, "answer": Span.ANSWER}.get(kind, Span.MARKUP)
+        spans = (Span.THINK, Span.MARKUP, *[inner] * len(text.split()), Span.MARKUP)
+        tokens = tuple(dice.integers(VOCABULARY, size=len(spans)).tolist())
+        logprobs = tuple((-dice.uniform(0.1, 3.0, len(spans))).tolist())
+        segments += [Segment("model", text, tokens, logprobs, spans), Segment("observation", "", (4, 5))]
+    turns = tuple(Turn(kind, text) for kind, text in actions)
+    stop = "retriever_unavailable" if lost else "answered" if actions and actions[-1][0] == "answer" else "max_turns"
+    return Trajectory(question, tuple(segments[: max(1, len(segments) - 1)]), turns, stop, reward)
+
+
+def example_groups() -> list[Group]:
+    """Return groups of every kind: mixed with one lost, all alike, of one, all lost, without any search or token."""
+    question = [Question(f"q{i}", f"Where is place {i}?", ("New Paris", "Paris")) for i in range(5)]
+    right, wrong = ("answer", "Paris"), ("answer", "Rome")
+    plays = [
+        [
+            ([("search", "place zero"), ("search", "city of place zero"), right], 1.0, False),
+            ([("search", "zero"), wrong], 0.0, False),
+            ([("search", "broken")], 0.0, True),
+            ([("invalid", "what"), ("search", "a\nCORRECT: b | c"), ("answer", "Paris France")], 0.5, False),
+        ],
+        [([("search", "one"), wrong], 0.25, False), ([wrong], 0.25, False)],
+        [([("search", "two"), right], 1.0, False)],
+        [([("search", "three")], 0.0, True), ([], 0.0, True)],
+        [([], 0.0, False), ([right], 1.0, False)],
+    ]
+    return [
+        Group(q, tuple(example_trajectory(q, a, r, lost, 10 * i + j) for j, (a, r, lost) in enumerate(group)))
+        for i, (q, group) in enumerate(zip(question, plays, strict=True))
+    ]
+
+
+def example_table() -> TokenTable:
+    """Return the token table of the example groups; every third trajectory was never credited."""
+    from sdsearch.tokens import TokenTable
+
+    groups = example_groups()
+    kept = [t for g in groups for t in g.kept]
+    return TokenTable.build(groups, [np.full(t.sampled, np.nan if i % 3 == 1 else i - 2.5) for i, t in enumerate(kept)])
+
+
+def example_passages() -> list[Passage]:
+    """Return two passages for each of the example questions: the one tells of an airport, the other of its city."""
+    return [
+        passage
+        for airport, city, country in FACTS
+        for passage in (
+            Passage(airport, airport, f"{airport} Airport serves the city of {city}."),
+            Passage(city, city, f"{city} lies in {country}."),
+        )
+    ]
+
+
+def example_questions() -> list[Question]:
+    """Return questions of two hops, each answered by its two example passages."""
+    return [
+        Question(
+            id=f"e{i}",
+            text=f"In which country is the city that {airport} Airport serves?",
+            answers=(country,),
+            gold=(airport, city),
+            hops=(Hop(airport, "city", city, airport), Hop(city, "country", country, city)),
+        )
+        for i, (airport, city, country) in enumerate(FACTS)
+    ]

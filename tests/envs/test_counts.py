@@ -1,0 +1,61 @@
+"""What a trajectory counts of an episode: searches, repeated ones, those for nothing, and invalid actions."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.rollout import collect
+from sdsearch.trajectory import Segment
+from sdsearch.types import Hit, Question, Step
+
+ASKED = Question("q", "Where?", ("Paris",))
+
+
+class Nothing:
+    """Finds nothing; see `sdsearch.types.Searcher`."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [[] for _ in queries]
+
+
+class Saying:
+    """Says what it is told, turn by turn; see `sdsearch.types.Actor`."""
+
+    def __init__(self, *moves: str) -> None:
+        self.moves = iter(moves)
+
+    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None: ...
+
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+        return [Step(Segment("observation", text), Segment("model", next(self.moves))) for text in texts]
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+        return self.act(rows, [past[-1].text for past in pasts])
+
+
+def ask(query: str) -> str:
+    return f"<search>{query}</search>"
+
+
+@pytest.mark.parametrize(
+    ("moves", "searches", "repeated", "empty", "invalid"),
+    [
+        (["<answer>Paris</answer>"], 0, 0, 0, 0),
+        ([ask("a"), ask(" a "), ask("b"), ask("a\u200b"), ask("a"), "<answer>Paris</answer>"], 5, 2, 0, 0),
+        ([ask("A"), ask("a"), "<answer>Paris</answer>"], 2, 0, 0, 0),
+        ([ask(""), ask(" \n"), ask("\u200b"), "<answer>Paris</answer>"], 0, 0, 3, 3 / 4),
+        ([ask("?"), ask("?"), ask("..."), "<answer>Paris</answer>"], 3, 1, 3, 0),
+        (["hm", "<answer></answer>", ask("a"), "<answer>Paris</answer>"], 1, 0, 0, 2 / 4),
+        ([ask(""), ask("!"), ask("a"), ask("a"), "hm", "<answer>Paris</answer>"], 3, 1, 2, 2 / 6),
+    ],
+)
+def test_counts(moves: list[str], searches: int, repeated: int, empty: int, invalid: float) -> None:
+    def make(questions: Sequence[Question]) -> SearchVectorEnv:
+        return SearchVectorEnv(len(questions), questions=questions, searcher=Nothing(), max_turns=9)
+
+    (group,) = collect(make, Saying(*moves), [ASKED], 1, seed=0)
+    (trajectory,) = group.trajectories
+    counted = [trajectory.metrics[name] for name in ("searches", "repeated", "empty", "invalid")]
+    assert counted == [searches, repeated, empty, pytest.approx(invalid)]
+    assert trajectory.reward == 1.0

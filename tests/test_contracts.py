@@ -1,0 +1,85 @@
+"""Every component that comes with the library keeps the contract of its family."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from sdsearch.component import Component
+from sdsearch.discovery import known
+from sdsearch.envs.data.atlas import AtlasPassages
+from sdsearch.envs.data.jsonl import JsonlPassages
+from sdsearch.objective import Credit, Hint, Term
+from sdsearch.testing import (
+    check_agent,
+    check_credit,
+    check_dataset,
+    check_hint,
+    check_retriever,
+    check_term,
+    example_passages,
+    example_questions,
+)
+from sdsearch.types import Agent, Dataset, Retriever
+
+FACTORY = "langchain_community.retrievers:TFIDFRetriever.from_documents"
+CORPUS = {"type": "jsonl", "path": "passages.jsonl"}
+NEEDED: dict[str, dict[str, Any]] = {
+    "agent/local": {"device": "cpu", "max_new_tokens": 24},
+    "dataset/jsonl": {"path": "questions.jsonl"},
+    "retriever/bm25": {"corpus": CORPUS},
+    "retriever/chroma": {"corpus": CORPUS, "embedder": "hashing"},
+    "retriever/exact": {"corpus": CORPUS, "embedder": "hashing"},
+    "retriever/langchain": {"corpus": CORPUS, "factory": FACTORY, "kwargs": {"k": 8}},
+    "retriever/recorded": {"of": {"type": "bm25", "corpus": CORPUS}, "path": "recording.jsonl", "mode": "record"},
+    "term/distill": {"hint": "hindsight"},
+}
+"""Settings of the components that cannot do without; all others are tried as they are."""
+
+
+def look_up(retriever: Retriever) -> None:
+    """Check an opened retriever on the example passages."""
+    check_retriever(retriever.open(), JsonlPassages(path=Path("passages.jsonl")).passages())
+
+
+def read(dataset: Dataset) -> None:
+    """Check a data set, the atlas against its corpus."""
+    check_dataset(dataset, AtlasPassages().passages() if dataset.type == "atlas" else ())
+
+
+CHECKS: dict[type[Component], Callable[[Any], None]] = {
+    Agent: check_agent,
+    Credit: check_credit,
+    Dataset: read,
+    Hint: check_hint,
+    Retriever: look_up,
+    Term: check_term,
+}
+FOUND: list[tuple[type[Component], str]] = [(family, name) for family in CHECKS for name in known(family)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Work in a folder that holds the example passages and questions; a person, if asked, always searches."""
+    passages = [{"id": p.id, "title": p.title, "text": p.text} for p in example_passages()]
+    questions = [{"id": q.id, "question": q.text, "answers": list(q.answers)} for q in example_questions()]
+    for name, records in {"passages": passages, "questions": questions}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("s Paris\n" * 99))
+    yield tmp_path
+
+
+def test_every_family_has_members() -> None:
+    assert {family for family, _ in FOUND} == set(CHECKS)
+    assert NEEDED.keys() <= {f"{family.family}/{name}" for family, name in FOUND}
+
+
+@pytest.mark.parametrize(("family", "name"), FOUND, ids=[f"{f.family}-{n}" for f, n in FOUND])
+def test_a_component_keeps_its_contract(folder: Path, family: type[Component], name: str) -> None:
+    settings = {"type": name, **NEEDED.get(f"{family.family}/{name}", {})}
+    CHECKS[family](TypeAdapter(family).validate_python(settings))

@@ -67,7 +67,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in a folder that holds the example passages and questions; a person, if asked, always searches."""
     passages = [{"id": p.id, "title": p.title, "text": p.text} for p in example_passages()]
     questions = [{"id": q.id, "question": q.text, "answers": list(q.answers)} for q in example_questions()]
-    for name, records in {"passages": passages, "questions": questions}.items():
+    files: dict[str, list[dict[str, Any]]] = {"passages": passages, "questions": questions}
+    for name, records in files.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("s Paris\n" * 99))

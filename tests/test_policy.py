@@ -42,6 +42,23 @@ def test_logits_equal_those_of_the_whole_model(tiny: Policy, seed: int) -> None:
     torch.testing.assert_close(shared, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_a_shared_prompt_has_the_gradients_of_prompts_run_one_by_one(tiny: Policy) -> None:
+    prompts, rest, positions = asked(3, tiny)
+    assert len({tuple(p) for p in prompts}) < len(prompts)
+
+    def gradients(logits: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(logits.logsumexp(-1).sum(), list(tiny.model.parameters())))
+
+    alone = [
+        tiny.model(torch.tensor([p + r])).logits[0, [len(p) - 1 + at for at in ats]]
+        for p, r, ats in zip(prompts, rest, positions, strict=True)
+    ]
+    for found, expected in zip(
+        gradients(tiny.logits(prompts, rest, positions)), gradients(torch.cat(alone)), strict=True
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_temperature_divides_the_logits(tiny: Policy) -> None:
     plain = tiny.logits([[1, 2]], [[3, 4]], [[0, 1]])
     tiny.temperature = 2.0

@@ -88,6 +88,16 @@ def train(
     typer.echo(f"everything is in {done.folder}")
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/sd_search/0.")],
+) -> None:
+    """Write `report.html` into the folder of a run: figures, warnings and episodes on one page."""
+    from sdsearch.report.page import page
+
+    typer.echo(page(run))
+
+
 @app.command("eval")
 def evaluate(spec: Spec, set: Set = None) -> None:
     """Play the spec's test questions with its agent as it is, and print how it did."""

@@ -174,22 +174,14 @@ class Policy:
         """Return the logits that predict chosen tokens of some sequences.
 
         Sequence i is `prompts[i] + rest[i]`; `positions[i]` are indices into `rest[i]`, ascending. The decoder stops at
-        the last one, and prompts that several sequences share are run once when no gradient is wanted.
+        the last one, and a prompt that several sequences share is run once, with gradient or without.
         Returns [sum of len(positions[i]), V], in order.
         """
         rest = [r[: p[-1]] if p else () for r, p in zip(rest, positions, strict=True)]
-        if torch.is_grad_enabled():
-            hidden, skip = self._whole(prompts, rest), [len(p) - 1 for p in prompts]
-        else:
-            hidden, skip = self._shared(prompts, rest), [0] * len(prompts)
+        hidden = self._shared(prompts, rest)
         row = [i for i, p in enumerate(positions) for _ in p]
-        column = [skip[i] + at for i, p in enumerate(positions) for at in p]
-        device = self.device
-        return self.project(hidden[torch.tensor(row, device=device), torch.tensor(column, device=device)])
-
-    def _whole(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
-        tokens, mask = pad([(*p, *r) for p, r in zip(prompts, rest, strict=True)], self.device)
-        return self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0))
+        column = [at for p in positions for at in p]
+        return self.project(hidden[torch.tensor(row, device=self.device), torch.tensor(column, device=self.device)])
 
     def _shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
         """Return [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest."""

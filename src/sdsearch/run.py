@@ -103,10 +103,8 @@ class Run:
             os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return all that was recorded, without a last line that is being written or never was to its end."""
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """Return all that was recorded."""
+        return recorded(self.folder)
 
     def keep(self, name: str, groups: Sequence[Group]) -> None:
         """Write trajectories under a name such as `step_12`."""
@@ -158,6 +156,13 @@ class Run:
                 "or begin anew with --fresh"
             )
         return None
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """Return a run's metrics, without a last line that is being written or never was to its end."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -26,6 +26,7 @@ from sdsearch.interrupt import Interrupt
 from sdsearch.monitor import Monitor
 from sdsearch.progress import Bars
 from sdsearch.report.curve import curve
+from sdsearch.report.page import page
 from sdsearch.rollout import Clock, bearable, collect
 from sdsearch.room import check_room
 from sdsearch.run import Run
@@ -99,6 +100,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         figures = mean(groups)
         keep(f"evaluate_{step}", groups)
         record({"step": step, "evaluate": figures, "retrieval": asked_of(environment), "seconds": clock.seconds})
+        report()
         bars.say(f"step {step}: held-out exact match {figures['exact_match']:.3f}")
 
     def asked_of(world: World) -> dict[str, float]:
@@ -112,6 +114,11 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     def keep(name: str, groups: Sequence[Group]) -> None:
         if accelerator.is_main_process:
             run.keep(name, groups)
+
+    def report() -> None:
+        if accelerator.is_main_process:
+            with run.writing():
+                page(run.folder, policy.decode)
 
     def save(step: int) -> None:
         if not accelerator.is_main_process:
@@ -176,9 +183,11 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             if last or stop or (settings.checkpoint_every and (step + 1) % settings.checkpoint_every == 0):
                 save(step + 1)
             if stop and not last:
+                report()
                 raise KeyboardInterrupt(f"stopped after step {step + 1}; --resume goes on from {run.newest()}")
     if accelerator.is_main_process:
         curve(run.metrics(), run.folder / "learning_curve.png", f"{experiment.name}, seed {seed}")
+        report()
     return run
 
 

@@ -35,13 +35,14 @@ def squad_f1(answer: str, answers: tuple[str, ...]) -> float:
     best = 0.0
     for accepted in answers:
         given, left = squad(answer), squad(accepted)
-        total = len(given) + len(left)
-        common = 0
+        wanted, common = len(left), 0
         for word in given:
             if word in left:
                 left.remove(word)
                 common += 1
-        best = max(best, 2 * common / total if common else 0.0)
+        if common:
+            precision, recall = common / len(given), common / wanted
+            best = max(best, 2 * precision * recall / (precision + recall))
     return best
 
 

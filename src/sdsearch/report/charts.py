@@ -1,0 +1,111 @@
+"""The figures of a run as line charts: SVG to stand inside a page, in the page's own text colour."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite, nan
+from typing import Any, NamedTuple
+
+POINTS = 400
+"""Most points of a line: a long run is thinned evenly, its last step stays."""
+COLOURS = ("#c2452d", "#2f7fb8", "#4a9a5b", "#b5852a", "#8a63b5", "#2a9d98", "#c06a9a", "#7d8791")
+INK = "#010203"
+"""Stands for the page's text colour until the picture is drawn."""
+
+Line = list[tuple[int, float]]
+
+
+class Label(NamedTuple):
+    """A line of a chart: its name, its colour and its last value."""
+
+    name: str
+    colour: str
+    last: float
+
+
+class Chart(NamedTuple):
+    """One picture and what its lines are."""
+
+    title: str
+    svg: str
+    labels: tuple[Label, ...]
+
+
+FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
+    ("held-out questions", lambda n: n in ("evaluate/exact_match", "evaluate/f1")),
+    ("training episodes", lambda n: n in ("train/reward", "train/exact_match", "train/f1", "train/gold_recall")),
+    ("loss", lambda n: n == "train/loss" or (n.startswith("train/") and n.endswith("/loss"))),
+    ("gradient norm", lambda n: n == "train/gradient_norm" or n.startswith("train/grad_norm/")),
+    ("gradient norm over that of the policy gradient", lambda n: n.startswith("train/grad_ratio/")),
+    ("seconds per training step", lambda n: n.startswith("seconds/")),
+    ("entropy, nats", lambda n: n.startswith("train/") and "entropy" in n),
+    ("drift from the policy that sampled", lambda n: n.startswith("train/drift") or n.endswith("/log_ratio")),
+    ("searches per question", lambda n: n in ("evaluate/searches", "train/searches")),
+)
+
+
+def lines(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
+    """Return what the lines of metrics.jsonl have for each figure, by "train/<name>", "evaluate/<name>" and so on.
+
+    The seconds and the retrieval of evaluations are left out: they would stand among those of training steps. What is
+    no number is left out, and what is not finite is a gap.
+    """
+    found: defaultdict[str, Line] = defaultdict(list)
+    for record in metrics:
+        for part in ("evaluate",) if "evaluate" in record else ("train", "seconds", "retrieval"):
+            for name, value in dict(record.get(part) or {}).items():
+                if isinstance(value, int | float):
+                    found[f"{part}/{name}"].append((record["step"], value if isfinite(value) else nan))
+    return dict(found)
+
+
+def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[Chart], list[Chart]]:
+    """Return a chart for each family of figures that the run has, and one for each figure of none."""
+    rest = lines(metrics)
+    main = []
+    for title, belongs in FAMILIES:
+        if chosen := {n: rest.pop(n) for n in list(rest) if belongs(n)}:
+            main.append(draw(title, chosen))
+    return main, [draw(name, {name: line}, small=True) for name, line in sorted(rest.items())]
+
+
+def draw(title: str, chosen: Mapping[str, Line], small: bool = False) -> Chart:
+    """Draw lines over steps; their names are left to the page."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    labels = []
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 8 if small else 9}):
+        figure = Figure(figsize=(3, 1.3) if small else (4.6, 2.3))
+        canvas = FigureCanvasSVG(figure)
+        axes = figure.add_axes((0.17, 0.2, 0.8, 0.66) if small else (0.12, 0.13, 0.86, 0.78))
+        axes.patch.set_alpha(0)
+        for i, (name, line) in enumerate(chosen.items()):
+            colour = COLOURS[i % len(COLOURS)]
+            steps, values = zip(*thin(line), strict=True)
+            few = sum(map(isfinite, values)) < 30
+            axes.plot(steps, values, color=colour, linewidth=1.4, marker="o" if few else None, markersize=2.5)
+            labels.append(Label(name.removeprefix("train/").removeprefix("seconds/"), colour, line[-1][1]))
+        if title in ("held-out questions", "training episodes"):
+            axes.set_ylim(0, 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set(color=INK, alpha=0.3)
+        axes.tick_params(color=INK, labelcolor=INK, length=2)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=3 if small else 5))
+        axes.grid(color=INK, alpha=0.1, linewidth=0.6)
+        out = io.StringIO()
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        canvas.print_svg(out, metadata=metadata)  # type: ignore[no-untyped-call]
+    svg = out.getvalue()
+    return Chart(title, svg[svg.index("<svg") :].replace(INK, "currentColor"), tuple(labels))
+
+
+def thin(line: Line) -> Line:
+    """Return at most `POINTS` points of a line, evenly from its end."""
+    every = -(-len(line) // POINTS)
+    return line[::-1][::every][::-1]

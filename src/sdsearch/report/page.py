@@ -1,0 +1,189 @@
+"""A run on one page: report.html, which holds all that it shows and asks the network for nothing.
+
+What comes from data or from a model is text, never markup: the template escapes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import islice
+from math import exp
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sdsearch import checkpoint
+from sdsearch.errors import DataError
+from sdsearch.report.charts import charts
+from sdsearch.report.table import outcome, split
+from sdsearch.run import recorded, replace
+from sdsearch.trajectory import Segment, Trajectory, read_groups
+
+NAME = "report.html"
+LIMIT = 2_000_000
+"""Bytes that a page stays below: as many episodes are left out as it takes."""
+EPISODES = 24
+CHARACTERS = 4000
+"""Most characters that are shown of one text."""
+TOKENS = 400
+"""Most tokens that are shown of one turn."""
+SURE = (0.9, 0.5, 0.1, 0.01)
+"""Probabilities between which a token's colour changes."""
+
+Decode = Callable[[Sequence[int]], str]
+
+
+class Token(NamedTuple):
+    """What a sampled token added to the text; `level` is 0 for a likely one and 4 for the least likely."""
+
+    text: str
+    logprob: float
+    level: int
+
+
+class Move(NamedTuple):
+    """A turn: how it was read, what the model wrote, and what it saw next. `left` tokens are not shown."""
+
+    kind: str
+    text: str
+    written: str
+    tokens: tuple[Token, ...]
+    left: int
+    observation: str
+
+
+class Shown(NamedTuple):
+    """An episode as the page shows it."""
+
+    episode: Trajectory
+    prompt: str
+    moves: tuple[Move, ...]
+
+
+def page(folder: Path, decode: Decode | None = None) -> Path:
+    """Write report.html into the folder of a run, at whatever step it is; return its path.
+
+    `decode` turns token ids into text; without it the newest checkpoint's tokeniser does, and where there is none
+    turns are shown without their tokens. Raises `DataError` when the folder holds no run.
+    """
+    spec = folder / "spec.yaml"
+    if not spec.is_file():
+        raise DataError(f"{folder} holds no run: expected spec.yaml in it; name a folder such as runs/<name>/<seed>")
+    text = spec.read_text(encoding="utf-8")
+    about, metrics, decode = yaml.safe_load(text), recorded(folder), decode or tokeniser(folder)
+    stored, episodes = latest(folder)
+    parts = split(metrics)
+    main, other = charts(metrics)
+    values = {
+        "name": about["name"],
+        "seed": about["seed"],
+        "spec": text,
+        "machine": machine(folder / "environment.json"),
+        "step": max((m["step"] for m in metrics), default=0),
+        "steps": (about.get("train") or {}).get("steps"),
+        "outcome": outcome(metrics),
+        "split": parts,
+        "total": sum(parts.values()),
+        "charts": main,
+        "figures": other,
+        "warnings": [(m["step"], w) for m in metrics for w in m.get("warnings", ())],
+        "stored": stored,
+        "count": len(episodes),
+    }
+    count = EPISODES
+    while True:
+        shown = [show(t, decode) for t in spread(episodes, count)]
+        html = template().render(**values, shown=shown)
+        if len(html.encode()) < LIMIT or not count:
+            break
+        count //= 2
+    replace(folder / NAME, lambda path: path.write_text(html, encoding="utf-8"))
+    return folder / NAME
+
+
+@cache
+def template() -> Any:
+    """Return the page's template."""
+    environment = Environment(
+        loader=PackageLoader("sdsearch", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"svg": Markup, "clip": clip}
+    return environment.get_template("report.html.j2")
+
+
+def machine(path: Path) -> dict[str, Any]:
+    """Return environment.json as one table, packages among the rest; empty where there is none."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    packages = found.pop("packages", {})
+    return {name: value for name, value in {**found, **packages}.items() if value is not None}
+
+
+def tokeniser(folder: Path) -> Decode | None:
+    """Return how the newest checkpoint's tokeniser decodes, or None where there is none."""
+    from tokenizers import Tokenizer
+
+    files = [p / "tokenizer.json" for p in checkpoint.saved(folder / "checkpoints")]
+    if not files or not files[-1].is_file():
+        return None
+    loaded = Tokenizer.from_file(str(files[-1]))
+    return lambda tokens: str(loaded.decode(list(tokens), skip_special_tokens=False))
+
+
+def latest(folder: Path) -> tuple[str, list[Trajectory]]:
+    """Return the name and the episodes of the last step that was stored; of the evaluation if there was one then."""
+    found = [p for p in (folder / "trajectories").glob("[!.]*_*.jsonl") if p.stem.rpartition("_")[2].isdigit()]
+    if not found:
+        return "", []
+    path = max(found, key=lambda p: (int(p.stem.rpartition("_")[2]), p.stem.startswith("evaluate_")))
+    return path.stem, [t for group in read_groups(path) for t in group.trajectories]
+
+
+def spread(episodes: Sequence[Trajectory], count: int) -> list[Trajectory]:
+    """Return at most `count` episodes, evenly from all of them."""
+    count = min(count, len(episodes))
+    return [episodes[i * len(episodes) // count] for i in range(count)]
+
+
+def show(episode: Trajectory, decode: Decode | None) -> Shown:
+    """Return the episode turn by turn."""
+    segments = episode.segments
+    after = {i: s.text for i, s in enumerate(segments[1:]) if s.role == "observation" and segments[i].role == "model"}
+    turns = [(i, s) for i, s in enumerate(segments) if s.role == "model"]
+    moves = (
+        Move(
+            turn.kind,
+            turn.text,
+            segment.text,
+            tuple(islice(pieces(segment, decode), TOKENS)),
+            max(0, len(segment.tokens) - TOKENS),
+            after.get(i, ""),
+        )
+        for (i, segment), turn in zip(turns, episode.turns, strict=False)
+    )
+    prompt = segments[0].text if segments and segments[0].role == "prompt" else ""
+    return Shown(episode, prompt, tuple(moves))
+
+
+def pieces(segment: Segment, decode: Decode | None) -> Any:
+    """Yield the tokens of a model segment with what each adds to the text; none where nothing decodes them."""
+    shown = ""
+    for i, logprob in enumerate(segment.logprobs[:TOKENS] if decode else ()):
+        assert decode is not None
+        text = decode(segment.tokens[: i + 1]).rstrip("\ufffd")
+        yield Token(text[len(shown) :], logprob, sum(exp(logprob) < p for p in SURE))
+        shown = max(shown, text, key=len)
+
+
+def clip(text: str) -> str:
+    """Return a text, or the beginning of a very long one and how much more there is."""
+    over = len(text) - CHARACTERS
+    return text if over <= 0 else f"{text[:CHARACTERS]} [{over} more characters]"

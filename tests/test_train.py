@@ -56,6 +56,7 @@ def test_a_run_leaves_everything(spec: Path) -> None:
         "environment.json",
         "metrics.jsonl",
         "learning_curve.png",
+        "report.html",
     }
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step_3", "step_4"]
     assert load(folder / "spec.yaml") == opened(spec)

@@ -88,7 +88,8 @@ def trainer(spec: Path) -> Iterator[Trainer]:
 def timeless(line: dict[str, Any]) -> dict[str, Any]:
     """Return a line of metrics without its times."""
     kept = {k: v for k, v in line.items() if k != "seconds"}
-    kept["retrieval"] = {k: v for k, v in line["retrieval"].items() if k != "seconds"}
+    for part in ("retrieval", "spent"):
+        kept[part] = {k: v for k, v in line.get(part, {}).items() if k != "seconds"}
     return kept
 
 

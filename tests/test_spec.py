@@ -196,8 +196,8 @@ trian: 3
     assert rest[10] == "wrong.yaml:15:36: train.max_outage_rate: got 2, expected at most 1"
     assert rest[11].startswith("wrong.yaml:15:39: train.seed: unknown key, expected one of steps, questions, group, ")
     assert rest[12] == (
-        "wrong.yaml:16:1: trian: unknown key, expected one of name, seed, out, data, environment, agent, objective, "
-        'train, monitors, evaluate, base, kind; did you mean "train"?'
+        "wrong.yaml:16:1: trian: unknown key, expected one of name, seed, out, data, environment, agent, teacher, "
+        'objective, train, monitors, evaluate, base, kind; did you mean "train"?'
     )
     assert rest[13] == "--set train.group=1.5: train.group: got 1.5, expected a whole number"
     assert len(rest) == 14

@@ -270,13 +270,13 @@ def test_the_trainer_finds_the_log_probabilities_of_sampling(policy: Policy, wor
     for budget in (1, 400, 100_000):
         for gradient in (False, True):
             found = torch.zeros(len(table))
-            for part in batches(plan, budget):
+            for part in batches(table, plan.needed, budget):
                 with torch.set_grad_enabled(gradient):
                     logprobs = score(policy, table.at(part)).detach().log_softmax(-1)
                 found[part] = logprobs.gather(1, table.token[part][:, None])[:, 0]
             torch.testing.assert_close(found, table.logprob, atol=1e-4, rtol=0)
-    assert len(batches(plan, 1)) == 6
-    assert len(batches(plan, 100_000)) == 1
+    assert len(batches(table, plan.needed, 1)) == 6
+    assert len(batches(table, plan.needed, 100_000)) == 1
 
 
 def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, world: World) -> None:

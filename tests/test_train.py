@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.errors import CheckpointError, ModelError, RetrieverUnavailable
+from sdsearch.errors import CheckpointError, ModelError, RetrieverUnavailable, SpecError
 from sdsearch.policy import Policy
 from sdsearch.spec import Experiment, load
 from sdsearch.train import choose, train
+from sdsearch.trajectory import Trajectory, read_groups
 from sdsearch.types import Action, Question
 
 
@@ -33,6 +34,7 @@ def figures(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["seconds"], line["retrieval"]["seconds"]
+        line.get("spent", {}).pop("seconds", None)
     return lines
 
 
@@ -88,6 +90,34 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(spec: Path) -> No
     shutil.rmtree(stopped / "checkpoints")
     with pytest.raises(CheckpointError, match="no checkpoint"):
         train(opened(spec, "name=stopped", *keep), resume=True)
+
+
+@pytest.mark.parametrize("budget", [{"rollouts": 12}, {"tokens": 12}, {"seconds": 1e-6}])
+def test_a_run_ends_when_its_budget_is_spent(spec: Path, budget: dict[str, float]) -> None:
+    steps = {"rollouts": 2, "tokens": 1, "seconds": 1}[next(iter(budget))]
+    experiment = opened(spec, f"train={{questions: 3, group: 2, budget: {json.dumps(budget)}}}")
+    folder = train(experiment).folder
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train" in line] == list(range(1, steps + 1))
+    assert lines[-1]["step"] == steps
+    assert "evaluate" in lines[-1]
+    spent = [line["spent"] for line in lines if "train" in line]
+    assert [s["rollouts"] for s in spent] == [6.0 * (i + 1) for i in range(steps)]
+    assert spent[-1]["tokens"] == sum(t.sampled for s in range(steps) for t in episodes(folder, s + 1))
+    before = figures(folder)
+    assert figures(train(experiment, resume=True).folder) == before
+
+
+def episodes(folder: Path, step: int) -> list[Trajectory]:
+    """Return the episodes of a training step."""
+    groups = read_groups(folder / "trajectories" / f"step_{step}.jsonl")
+    return [t for group in groups for t in group.trajectories]
+
+
+@pytest.mark.parametrize("budget", ["{}", "{rollouts: 3, tokens: 4}", "{rollouts: null}"])
+def test_a_budget_is_of_one_thing(spec: Path, budget: str) -> None:
+    with pytest.raises(SpecError, match="expected exactly one of rollouts, tokens and seconds"):
+        opened(spec, f"train.budget={budget}")
 
 
 def test_a_run_is_not_overwritten(spec: Path) -> None:

@@ -55,7 +55,7 @@ def test_batches_hold_each_needed_row_once_and_keep_to_the_budget() -> None:
     table = TokenTable.build(groups, objective.credits(groups))
     plan = objective.plan(table, 0, 0)
     for budget in (1, 20, 40, 10_000):
-        parts = batches(plan, budget)
+        parts = batches(table, plan.needed, budget)
         rows = torch.cat(parts)
         assert sorted(rows.tolist()) == plan.needed.nonzero()[:, 0].tolist()
         for part in parts:

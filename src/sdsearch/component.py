@@ -64,6 +64,10 @@ class Component(Settings, ABC):
         """The word that names this class in YAML."""
         return _name(self.__class__)
 
+    def objection(self, experiment: Any) -> str | None:
+        """Say why this makes no sense in an experiment (`sdsearch.spec.Experiment`); None: it does."""
+        return None
+
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"type": self.type, **handler(self)}

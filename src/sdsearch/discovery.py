@@ -33,6 +33,7 @@ FOLDERS = {
     "credit": "sdsearch.objectives.credit",
     "term": "sdsearch.objectives.terms",
     "hint": "sdsearch.objectives.hints",
+    "rollouts": "sdsearch.objectives.rollouts",
 }
 
 LONGEST_NAME = 200

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdsearch.plan import Plan
+    from sdsearch.probe import Probe
     from sdsearch.tokens import TokenTable
 
-Teacher = Literal["live", "ema", "frozen"]
+Teacher = Literal["live", "ema", "frozen", "external"]
+"""Weights that can score: the policy's, their moving average, its first ones, or those of the spec's `teacher`."""
 Told = str | None | tuple[str | None, ...]
 """What the teacher of one trajectory sees: the same at every turn, or one text for each; None: there is no teacher."""
 Hints = Sequence[Told]
@@ -39,12 +41,22 @@ class Credit(Component):
 
     weight: float = 1.0
 
-    @abstractmethod
+    @property
+    def needs(self) -> frozenset[str]:
+        """The weights beside the policy's own that it asks the probe about: teachers of `Teacher`, "critic"."""
+        return frozenset()
+
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
         """Return one array per trajectory of `group.kept`, shape [sampled tokens]; NaN: never credited.
 
-        `group.kept` is not empty, its rewards are finite.
+        `group.kept` is not empty, its rewards are finite. A credit that looks at several groups at once, or has to ask
+        more than rollouts and rewards can tell, overrides `credits` instead.
         """
+        raise NotImplementedError(f"{self.type} has no `assign`: ask for its `credits`")
+
+    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+        """Return the arrays of a whole step, one per kept trajectory, group after group."""
+        return [part for group in groups if group.kept for part in self.assign(group)]
 
 
 class Hint(Component):
@@ -104,7 +116,7 @@ class Rows(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a term makes of its rows; each row's number depends on nothing but that row."""
+    """What a term makes of its rows; each row's number depends on nothing but the rows of its trajectory."""
 
     loss: Tensor
     """The loss of each row, shape [rows]."""
@@ -135,8 +147,11 @@ class Term(Component):
     """Whether it is a policy gradient: the pull of the terms with a hint is compared with its pull."""
 
     weight: float | Step = 1.0
-    normalise: Literal["token", "trajectory"] = "token"
-    """"token": every selected row of the step counts the same; "trajectory": every trajectory that has rows does."""
+    normalise: Literal["token", "trajectory", "constant"] = "token"
+    """"token": every selected row of the step counts the same; "trajectory": every trajectory that has rows does;
+    "constant": every row counts 1 / (`constant` x trajectories), so that no length is favoured (Dr. GRPO)."""
+    constant: int = Field(256, ge=1)
+    """Tokens, for `normalise: constant`: the length that a trajectory is taken to have."""
 
     @abstractmethod
     def select(self, table: TokenTable, seed: int) -> Selection:
@@ -144,7 +159,10 @@ class Term(Component):
 
     @abstractmethod
     def values(self, rows: Rows) -> Values:
-        """Return the loss of each row. Called once for each micro-batch that holds at least one selected row."""
+        """Return the loss of each row. Called once for each micro-batch that holds at least one selected row.
+
+        A micro-batch holds whole trajectories: a number may depend on the other rows of its own trajectory.
+        """
 
     def weight_at(self, step: int) -> float:
         """Return the weight at a step, counted from 0."""
@@ -158,22 +176,22 @@ class Objective(Settings):
     """Summed per token; without any, nothing is credited and the terms that need credit have no rows."""
     terms: list[Term] = Field(min_length=1)
 
-    def credits(self, groups: Sequence[Group]) -> list[NDArray[np.float64]]:
+    def credits(self, groups: Sequence[Group], probe: Probe | None = None) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, group after group, shape [sampled tokens]; NaN: never credited.
 
         A token that some credit leaves out has the sum of the others. Raises `ValueError` when a reward is not finite
-        or a credit does not fit its group.
+        or a credit does not fit its groups. Without a `probe` only credits that ask for none can be had.
         """
-        return [total for group in groups if group.kept for total in self._credits(group)]
+        from sdsearch.probe import Probe
 
-    def _credits(self, group: Group) -> list[NDArray[np.float64]]:
-        rewards = [t.reward for t in group.kept]
-        if not np.isfinite(rewards).all():
-            raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
-        expected = [(t.sampled,) for t in group.kept]
+        for group in groups:
+            rewards = [t.reward for t in group.kept]
+            if not np.isfinite(rewards).all():
+                raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
+        expected = [(t.sampled,) for group in groups for t in group.kept]
         totals = [np.full(shape, np.nan) for shape in expected]
         for credit in self.credit:
-            parts = credit.assign(group)
+            parts = credit.credits(groups, probe or Probe())
             if (got := [np.shape(p) for p in parts]) != expected:
                 raise ValueError(f"credit {credit.type}: got arrays of shapes {got}, expected {expected}")
             for total, part in zip(totals, parts, strict=True):
@@ -187,8 +205,13 @@ class Objective(Settings):
         from sdsearch.tokens import TokenTable
 
         nothing = TokenTable.build([], [])
-        used = [t.select(nothing, 0).teacher for t in self.terms if t.weight_at(sys.maxsize)]
-        return {t for t in used if t is not None}
+        used = {t.select(nothing, 0).teacher for t in self.terms if t.weight_at(sys.maxsize)}
+        return {t for t in used if t is not None} | {n for c in self.credit for n in c.needs} - {"critic"}
+
+    @property
+    def critic(self) -> bool:
+        """Whether some credit needs a critic."""
+        return any("critic" in c.needs for c in self.credit)
 
     def plan(self, table: TokenTable, step: int, seed: int, reduce: Reduce | None = None) -> Plan:
         """Choose the rows of every term whose weight at `step` (counted from 0) is not zero, and their shares.

@@ -100,7 +100,7 @@ def make(
 ) -> Plan:
     """Let the terms, given with their names and weights, choose their rows. For `reduce` see `Objective.plan`."""
     chosen = [(name, term, weight, valid(name, table, term.select(table, seed))) for name, term, weight in terms]
-    parts = [portions(table, selection.rows, term.normalise) for _, term, _, selection in chosen]
+    parts = [portions(table, selection.rows, term.normalise, term.constant) for _, term, _, selection in chosen]
     counts = table.token.new_tensor([count for _, count in parts])
     if reduce is not None:
         counts = reduce(counts)
@@ -108,14 +108,17 @@ def make(
     return Plan(table, tuple(Planned(*c, share) for c, share in zip(chosen, shares, strict=True)))
 
 
-def portions(table: TokenTable, rows: Tensor, normalise: str) -> tuple[Tensor, int]:
+def portions(table: TokenTable, rows: Tensor, normalise: str, constant: int = 1) -> tuple[Tensor, int]:
     """Return each row's portion of one unit, float32 [rows of the table], and how many units there are.
 
-    A unit is a selected row ("token") or a trajectory that has at least one ("trajectory").
+    A unit is a selected row ("token") or a trajectory that has at least one ("trajectory", and "constant", where a row
+    is one part in `constant` of it).
     """
     portion = rows.to(table.logprob.dtype)
     if normalise == "token":
         return portion, int(rows.sum())
+    if normalise == "constant":
+        return portion / constant, len(set(table.trajectory[rows].tolist()))
     per_trajectory = portion.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, portion)
     return portion / per_trajectory.clamp_min(1)[table.trajectory], int((per_trajectory > 0).sum())
 

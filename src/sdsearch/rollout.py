@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import ClassVar, NamedTuple
 
+from sdsearch.component import Component
 from sdsearch.envs.episode import boundary
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
@@ -27,6 +31,43 @@ class Clock:
     def time(self, part: str, since: float) -> None:
         """Add the time since `since` (of `time.perf_counter`) to a part."""
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - since
+
+    @contextmanager
+    def timing(self, part: str) -> Iterator[None]:
+        """Add the time that a block takes to a part."""
+        since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.time(part, since)
+
+
+@dataclass
+class Spent:
+    """What a run has cost so far: episodes that were begun or gone on with, tokens that were sampled, seconds."""
+
+    rollouts: float = 0.0
+    tokens: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, groups: Sequence[Group], turns: Sequence[int] | None = None) -> None:
+        """Count groups; `turns`, one per group, is where they went on from what was there before."""
+        for i, group in enumerate(groups):
+            first = turns[i] if turns else 0
+            self.rollouts += len(group.trajectories)
+            self.tokens += sum(len(a.logprobs) for t in group.trajectories for a in t.actions[first:])
+
+    def plus(self, others: Sequence[Spent]) -> Spent:
+        """Return the sum of this and what several processes spent at the same time: seconds are the longest."""
+        return Spent(
+            self.rollouts + sum(o.rollouts for o in others),
+            self.tokens + sum(o.tokens for o in others),
+            self.seconds + max((o.seconds for o in others), default=0.0),
+        )
+
+    def record(self) -> dict[str, float]:
+        """Return it for the log."""
+        return asdict(self)
 
 
 def collect(
@@ -83,6 +124,54 @@ def continue_from(
     actor.reset(asked, seed, greedy)
     found = play(env, actor, texts, clock or Clock(), pasts)
     return [Group(f.trajectory.question, tuple(found[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
+
+
+@dataclass
+class Play:
+    """One step's chance to play: whoever collects rollouts or continues them asks this, and it counts them."""
+
+    make_env: MakeEnv
+    actor: Actor
+    questions: Sequence[Question]
+    """Those of the step."""
+    group: int
+    """Rollouts per question."""
+    seed: int
+    """Of the step: another one for each run, step and process."""
+    step: int
+    """Counted from 0."""
+    more: Callable[[int], list[Question]] = lambda _: []
+    """Other questions, as many as the step has, another lot for each number from 1."""
+    clock: Clock = field(default_factory=Clock)
+    spent: Spent = field(default_factory=Spent)
+    calls: int = 0
+
+    def collect(self, questions: Sequence[Question], group: int) -> list[Group]:
+        """Play `group` episodes of each question; see `collect`."""
+        found = collect(self.make_env, self.actor, questions, group, self._seed(), clock=self.clock)
+        self.spent.add(found)
+        return found
+
+    def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
+        """Play each fork to its end `k` times; see `continue_from`."""
+        found = continue_from(self.make_env, self.actor, forks, k, self._seed(), greedy, self.clock)
+        self.spent.add(found, [f.turn for f in forks])
+        return found
+
+    def _seed(self) -> int:
+        """Return the step's seed at first, then others, drawn from it."""
+        self.calls += 1
+        return self.seed if self.calls == 1 else Random(f"{self.seed}/{self.calls}").getrandbits(32)
+
+
+class Rollouts(Component):
+    """How a step's rollouts come about."""
+
+    family: ClassVar[str] = "rollouts"
+
+    @abstractmethod
+    def collect(self, play: Play) -> list[Group]:
+        """Return one group for each of `play.questions`, in order, at least one of its trajectories in each."""
 
 
 def play(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from sdsearch.errors import ContextError
+from sdsearch.errors import ContextError, ModelError
 from sdsearch.objective import Hints, told
 from sdsearch.policy import Policy
 from sdsearch.tokens import TokenTable
 
-Kind = Literal["live", "ema", "frozen"]
+Kind = Literal["live", "ema", "frozen", "external"]
 
 
 def score(policy: Policy, rows: TokenTable, hints: Hints | None = None) -> Tensor:
@@ -54,11 +55,20 @@ def score(policy: Policy, rows: TokenTable, hints: Hints | None = None) -> Tenso
 class Teachers:
     """The weights that may score rows a second time: the policy itself, a moving average of it, or its first state."""
 
-    def __init__(self, policy: Policy, kinds: set[str], ema: float) -> None:
-        """Copy the policy for each kind that is needed; "live" needs no copy. `ema` is as in `Train`."""
+    def __init__(self, policy: Policy, kinds: set[str], ema: float, external: Policy | None = None) -> None:
+        """Copy the policy for each kind that is needed; "live" needs no copy. `ema` is as in `Train`.
+
+        Raises `ModelError` when the `external` model has another vocabulary: it could not score the same tokens.
+        """
         self.ema_rate = ema
         self.policies: dict[str, Policy] = {"live": policy}
-        for kind in sorted(kinds - {"live"}):
+        if external is not None:
+            if external.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
+                raise ModelError("the spec's `teacher` has another vocabulary than its agent: expected the same tokens")
+            external.model.requires_grad_(False)
+            external.temperature = policy.temperature
+            self.policies["external"] = external
+        for kind in sorted(kinds - {"live", "external"}):
             twin = copy.copy(policy)
             twin.model = copy.deepcopy(policy.model).requires_grad_(False)
             twin.head = twin.model.get_output_embeddings()
@@ -67,15 +77,20 @@ class Teachers:
         # Half precision would round a small step of the average away, and the average would never move.
         self.averages = [p.detach().float() for p in self.policies["ema"].model.parameters()] if "ema" in kinds else []
 
+    @contextmanager
+    def reading(self, kind: str) -> Iterator[None]:
+        """Let some weights be read without gradient and without dropout."""
+        model = self.policies[kind].model
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            yield
+        model.train(training)
+
     def score(self, kind: str, rows: TokenTable, hints: Hints | None) -> Tensor:
         """Score rows without gradient and without dropout; see `score`."""
-        policy = self.policies[kind]
-        training = policy.model.training
-        policy.model.eval()
-        with torch.no_grad():
-            logits = score(policy, rows, hints)
-        policy.model.train(training)
-        return logits
+        with self.reading(kind):
+            return score(self.policies[kind], rows, hints)
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -88,7 +103,7 @@ class Teachers:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights of the copies, for a checkpoint."""
-        copies = {k: p.model.state_dict() for k, p in self.policies.items() if k != "live"}
+        copies = {k: p.model.state_dict() for k, p in self.policies.items() if k not in ("live", "external")}
         return {"copies": copies, "averages": self.averages}
 
     @torch.no_grad()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Literal, Self, TypeVar, overload
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from sdsearch.component import Component, Settings
 from sdsearch.loading import load_as
 from sdsearch.monitor import Monitors
 from sdsearch.objective import Objective
 from sdsearch.retrieval import Patience
+from sdsearch.rollout import Rollouts, Spent
 from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
 from sdsearch.yamltext import write
 
@@ -45,6 +46,28 @@ class Environment(Settings):
     """What follows an invalid action: a notice and the next turn, or the end of the episode."""
 
 
+class Budget(Settings):
+    """What a run may cost: exactly one of the three."""
+
+    rollouts: int | None = Field(None, ge=1)
+    """Episodes begun or gone on with, those that only serve a credit included."""
+    tokens: int | None = Field(None, ge=1)
+    """Sampled tokens."""
+    seconds: float | None = Field(None, gt=0)
+    """Of training; evaluations do not count."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1 or None in (getattr(self, n) for n in self.model_fields_set):
+            raise ValueError("expected exactly one of rollouts, tokens and seconds")
+        return self
+
+    def reached(self, spent: Spent) -> bool:
+        """Say whether nothing is left."""
+        name = next(iter(self.model_fields_set))
+        return float(getattr(spent, name)) >= float(getattr(self, name))
+
+
 class Train(Settings):
     """How the agent learns."""
 
@@ -54,10 +77,16 @@ class Train(Settings):
     """Questions per step."""
     group: int = Field(5, ge=1)
     """Rollouts per question."""
+    rollouts: Rollouts = Field(default="independent", validate_default=True)
+    """How they come about."""
+    budget: Budget | None = None
+    """The run ends after the step that reaches it, or after `steps`."""
     epochs: int = Field(1, ge=1)
     """How often each step's rollouts are learned from; each time is one update of the weights."""
     learning_rate: float = Field(1e-4, gt=0)
     """The learning rate of AdamW after the warm-up."""
+    critic_learning_rate: float = Field(1e-3, gt=0)
+    """That of the critic, for a credit that needs one."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises to its value."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -108,6 +137,8 @@ class Experiment(Settings):
     """What the agent acts in."""
     agent: Agent
     """Who acts."""
+    teacher: Agent | None = None
+    """Another model, for `teacher: external` of a term: `local`, with the vocabulary of `agent`."""
     objective: Objective | None = None
     """What is learned; none for an agent that is only evaluated."""
     train: Train = Train()
@@ -116,6 +147,20 @@ class Experiment(Settings):
     """When a run warns that something goes wrong."""
     evaluate: Evaluate = Evaluate()
     """How the agent is judged."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        parts: list[tuple[str, Component]] = [("train.rollouts", self.train.rollouts)]
+        if self.objective:
+            for place in ("credit", "terms"):
+                found = enumerate(getattr(self.objective, place))
+                parts += [(f"objective.{place}.{i}", part) for i, part in found]
+            if "external" in self.objective.teachers and self.teacher is None:
+                raise ValueError("objective: a component asks for `teacher: external`, and the spec has no `teacher`")
+        said = [f"{where} ({p.type}): {why}" for where, p in parts if (why := p.objection(self))]
+        if said:
+            raise ValueError("; ".join(said))
+        return self
 
     @property
     def folder(self) -> Path:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -19,15 +20,18 @@ from accelerate.utils import gather_object, set_seed
 from sdsearch import checkpoint
 from sdsearch.agents.local import LocalActor
 from sdsearch.behaviour import behaviour
+from sdsearch.critic import Critic
 from sdsearch.dice import Dice
 from sdsearch.errors import ModelError, RetrieverUnavailable, SpecError
 from sdsearch.evaluate import evaluate, mean
 from sdsearch.interrupt import Interrupt
 from sdsearch.monitor import Monitor
+from sdsearch.policy import Policy
+from sdsearch.probe import ModelProbe
 from sdsearch.progress import Bars
 from sdsearch.report.curve import curve
 from sdsearch.report.page import page
-from sdsearch.rollout import Clock, bearable, collect
+from sdsearch.rollout import Clock, Play, Spent, bearable
 from sdsearch.room import check_room
 from sdsearch.run import Run
 from sdsearch.score import Teachers
@@ -67,7 +71,8 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     if not isinstance(actor, LocalActor):
         raise ModelError(f"agent `{experiment.agent.type}` has no weights to train: use `local`")
     policy = actor.policy
-    teachers = Teachers(policy, set(objective.teachers), settings.ema)
+    teachers = Teachers(policy, set(objective.teachers), settings.ema, other(experiment))
+    critic = Critic(policy, settings.critic_learning_rate, settings.max_grad_norm) if objective.critic else None
     parameters = list(policy.model.parameters())
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
@@ -80,6 +85,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         "schedule": schedule,
         "teachers": teachers,
         "retrieval": environment.searcher,
+        **({"critic": critic} if critic else {}),
     }
     newest = run.newest() if resume else None
     if newest:
@@ -88,7 +94,13 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         run.rewind(first if newest else -1)
         for line in run.metrics():
             monitor.judge(line)
+    spent = Spent(**next((m["spent"] for m in reversed(run.metrics()) if "spent" in m), {}))
+    (spent,) = of_all(accelerator, spent)[:1]
+    done = settings.budget is not None and settings.budget.reached(spent)
     rolled = of_all(accelerator, dice.state_dict())
+
+    def everyone(value: Any) -> list[Any]:
+        return of_all(accelerator, value)
 
     def judge(step: int, bars: Bars) -> None:
         clock = Clock()
@@ -142,31 +154,61 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         if note := check_room(experiment, actor, questions, held_out):
             bars.say(f"note: {note}")
         known = {m["step"] for m in run.metrics() if "evaluate" in m}
-        if first not in known and (first in (0, settings.steps) or due(first, settings.evaluate_every)):
+        if first not in known and (done or first in (0, settings.steps) or due(first, settings.evaluate_every)):
             judge(first, bars)
         task = bars.task("train", settings.steps)
         task.advance(first)
-        for step in range(first, settings.steps):
+        for step in range(first, first if done else settings.steps):
             clock, started = Clock(), time.perf_counter()
-            asked = choose(questions, step, settings.questions, seed)
-            asked = asked[accelerator.process_index :: accelerator.num_processes]
-            own = collect(
-                environment, actor, asked, settings.group, sampling_seed(seed, step, accelerator), clock=clock
+            mine = slice(accelerator.process_index, None, accelerator.num_processes)
+            play = Play(
+                environment,
+                actor,
+                choose(questions, step, settings.questions, seed)[mine],
+                settings.group,
+                sampling_seed(seed, step, accelerator),
+                step,
+                partial(others, questions, step, settings.questions, seed, mine),
+                clock,
             )
+            own = settings.rollouts.collect(play)
             groups = gather_object(own) if accelerator.num_processes > 1 else own
             figures = mean(groups)
             with surviving(step):
                 bearable(groups, settings.max_outage_rate)
+            probe = ModelProbe(
+                play, experiment.environment.protocol, teachers, settings.tokens_per_batch, critic, everyone
+            )
+            credits = objective.credits(own, probe)
             every = experiment.monitors.gradients_every
             updates = [
-                update(experiment, accelerator, teachers, optimizer, own, step, clock, epoch == 0 and due(step, every))
+                update(
+                    experiment,
+                    accelerator,
+                    teachers,
+                    optimizer,
+                    own,
+                    step,
+                    clock,
+                    not epoch and due(step, every),
+                    credits,
+                )
                 for epoch in range(settings.epochs)
             ]
             schedule.step()
             teachers.follow()
             seconds = {**clock.seconds, "step": time.perf_counter() - started}
+            play.spent.seconds = seconds["step"]
+            spent = spent.plus(of_all(accelerator, play.spent))
+            done = settings.budget is not None and settings.budget.reached(spent)
             figures = {**figures, **behaviour(groups), **over(updates)}
-            line = {"step": step + 1, "train": figures, "retrieval": asked_of(environment), "seconds": seconds}
+            line = {
+                "step": step + 1,
+                "train": figures,
+                "retrieval": asked_of(environment),
+                "seconds": seconds,
+                "spent": spent.record(),
+            }
             if accelerator.is_main_process and (notices := monitor.judge(line)):
                 line["warnings"] = [notice._asdict() for notice in notices]
                 for notice in notices:
@@ -175,7 +217,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             keep(f"step_{step + 1}", groups)
             task.advance(note=f"reward {figures['reward']:.2f}")
             rolled = of_all(accelerator, dice.state_dict())
-            last = step + 1 == settings.steps
+            last = done or step + 1 == settings.steps
             if last or (settings.evaluate_every and (step + 1) % settings.evaluate_every == 0):
                 judge(step + 1, bars)
                 rolled = of_all(accelerator, dice.state_dict())
@@ -185,10 +227,27 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             if stop and not last:
                 report()
                 raise KeyboardInterrupt(f"stopped after step {step + 1}; --resume goes on from {run.newest()}")
+            if last:
+                break
     if accelerator.is_main_process:
         curve(run.metrics(), run.folder / "learning_curve.png", f"{experiment.name}, seed {seed}")
         report()
     return run
+
+
+def other(experiment: Experiment) -> Policy | None:
+    """Return the model that the spec names as `teacher`, if it does. Raises `ModelError` when it has no weights."""
+    if experiment.teacher is None:
+        return None
+    actor = experiment.teacher.open(experiment.environment.protocol)
+    if not isinstance(actor, LocalActor):
+        raise ModelError(f"teacher `{experiment.teacher.type}` has no weights to score with: use `local`")
+    return actor.policy
+
+
+def others(questions: Sequence[Question], step: int, count: int, seed: int, mine: slice, lot: int) -> list[Question]:
+    """Return another lot of questions for a step."""
+    return choose(questions, step, count, f"{seed}/{lot}")[mine]
 
 
 def of_all(accelerator: Accelerator, own: T) -> list[T]:
@@ -206,7 +265,7 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def choose(questions: Sequence[Question], step: int, count: int, seed: int) -> list[Question]:
+def choose(questions: Sequence[Question], step: int, count: int, seed: int | str) -> list[Question]:
     """Return the questions of a step: each epoch is a fresh shuffle, and the step alone says where in it we are."""
     first, last = step * count, (step + 1) * count
     order: list[int] = []

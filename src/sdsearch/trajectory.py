@@ -73,6 +73,8 @@ class Trajectory:
     metrics: dict[str, float] = field(default_factory=dict)
     outage: str = ""
     """Why an outage ended the episode: for people, it may name machines."""
+    branch: tuple[int, int] | None = None
+    """Where it left another one: that one's index in the group and the turn; all before the turn is the same."""
 
     @property
     def lost(self) -> bool:
@@ -162,4 +164,6 @@ def _trajectory(record: dict[str, Any]) -> Trajectory:
         for s in record["segments"]
     )
     turns = tuple(Turn(t["kind"], t["text"], tuple(t["hits"])) for t in record["turns"])
-    return Trajectory(**{**record, "question": _question(record["question"]), "segments": segments, "turns": turns})
+    branch = tuple(record["branch"]) if record.get("branch") else None
+    read = {"question": _question(record["question"]), "segments": segments, "turns": turns, "branch": branch}
+    return Trajectory(**{**record, **read})

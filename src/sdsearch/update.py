@@ -7,15 +7,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sdsearch.drift import Drift
 from sdsearch.gradients import Gradients
 from sdsearch.objective import Hints, Teacher
-from sdsearch.plan import Plan
 from sdsearch.rollout import Clock
 from sdsearch.score import Teachers, score
 from sdsearch.spec import Experiment
@@ -32,17 +33,19 @@ def update(
     step: int,
     clock: Clock,
     by_term: bool = False,
+    credits: Sequence[NDArray[np.float64]] | None = None,
 ) -> dict[str, float]:
     """Take one optimiser step on a step's groups and return its figures.
 
     Those are "loss", "<term>/loss", "<term>/rows", "<term>/<what the term logs>", "gradient_norm" (before it is
     clipped), "learning_rate", and those of `Drift`; `by_term` adds those of `Gradients` and leaves the step as it is.
+    `credits` are the objective's, where they are known: several updates then learn from the same ones.
     """
     settings, objective = experiment.train, experiment.objective
     assert objective is not None
     policy = teachers.policies["live"]
     since, elsewhere = time.perf_counter(), spent(clock)
-    table = TokenTable.build(groups, objective.credits(groups)).to(policy.device)
+    table = TokenTable.build(groups, objective.credits(groups) if credits is None else credits).to(policy.device)
     plan = objective.plan(table, step, experiment.seed, lambda counts: summed(accelerator, counts))
     policy.model.train()
     drift = Drift()
@@ -66,7 +69,7 @@ def update(
         return logits
 
     figures: defaultdict[str, float] = defaultdict(float)
-    for part in batches(plan, settings.tokens_per_batch):
+    for part in batches(table, plan.needed, settings.tokens_per_batch):
         losses, parts = plan.losses(part, student, teach)
         loss = reduce(torch.add, losses.values())
         if gradients:
@@ -132,13 +135,13 @@ def summed(accelerator: Accelerator, value: Tensor) -> Tensor:
     return total
 
 
-def batches(plan: Plan, budget: int) -> list[Tensor]:
-    """Cut the rows that some term needs into micro-batches of at most `budget` padded tokens.
+def batches(table: TokenTable, needed: Tensor, budget: int) -> list[Tensor]:
+    """Cut the trajectories of needed rows into micro-batches of at most `budget` padded tokens.
 
-    Each is an index into the table. Groups go in order of length, so that little is padded and prompts are shared.
+    Each is an index into the table, of all rows of its trajectories. Groups go in order of length, so that little is
+    padded and prompts are shared.
     """
-    table = plan.table
-    length = {t: p[-1] + 1 for t, p in table.at(plan.needed).positions().items()}
+    length = {t: p[-1] + 1 for t, p in table.at(needed).positions().items()}
     longest: dict[int, int] = {}
     for t, tokens in length.items():
         longest[table.group_of[t]] = max(longest.get(table.group_of[t], 0), tokens)

@@ -22,6 +22,9 @@ bench: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/against_trl.py
+	$(BIN)/python benchmarks/rollout.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/attack.py
 
 wheel: $(READY)
 	rm -rf build dist

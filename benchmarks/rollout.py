@@ -20,10 +20,10 @@ from rich.table import Table
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
 from sdsearch.agents.local import Local, LocalActor
 from sdsearch.cache import Context
+from sdsearch.draw import choose
 from sdsearch.policy import Policy
 from sdsearch.rollout import Clock, collect
 from sdsearch.spec import load
-from sdsearch.train import choose
 from sdsearch.trajectory import Group
 from sdsearch.types import Completion
 from sdsearch.world import World

@@ -18,10 +18,10 @@ import torch
 from accelerate import Accelerator
 
 from sdsearch.agents.local import LocalActor
+from sdsearch.draw import choose
 from sdsearch.rollout import Clock, collect
 from sdsearch.score import Teachers
 from sdsearch.spec import load
-from sdsearch.train import choose
 from sdsearch.update import update
 from sdsearch.world import World
 

@@ -332,7 +332,7 @@ def weights(folder: Path, step: int) -> dict[str, Tensor]:
 def lines(folder: Path) -> list[dict[str, Any]]:
     """Return the metrics of a run without its times and without what its retriever was asked."""
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "retrieval")} for line in found]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "retrieval", "spent")} for line in found]
 
 
 def test_the_command_ends_with_its_last_checkpoint_and_says_what_to_do(web: Path, serve: Serve) -> None:

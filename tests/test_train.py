@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from sdsearch.draw import choose
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import CheckpointError, ModelError, RetrieverUnavailable, SpecError
 from sdsearch.policy import Policy
 from sdsearch.spec import Experiment, load
-from sdsearch.train import choose, train
+from sdsearch.train import train
 from sdsearch.trajectory import Trajectory, read_groups
 from sdsearch.types import Action, Question
 

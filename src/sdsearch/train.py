@@ -5,12 +5,10 @@ spec -> questions -> groups of trajectories -> credit -> token table -> policy f
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +20,7 @@ from sdsearch.agents.local import LocalActor
 from sdsearch.behaviour import behaviour
 from sdsearch.critic import Critic
 from sdsearch.dice import Dice
+from sdsearch.draw import choose, due, sampling_seed
 from sdsearch.errors import ModelError, RetrieverUnavailable, SpecError
 from sdsearch.evaluate import evaluate, mean
 from sdsearch.interrupt import Interrupt
@@ -60,17 +59,17 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             f"train.questions is {settings.questions} and there are {accelerator.num_processes} processes: "
             "expected at least one question for each"
         )
-    run = Run(experiment.folder, experiment)
-    if accelerator.is_main_process:
-        run = Run.open(experiment, resume, fresh)
-    accelerator.wait_for_everyone()
-    environment = World(experiment.environment)
     questions = experiment.data.train.questions()
     held_out = experiment.data.test.questions()[: experiment.evaluate.questions]
     actor = experiment.agent.open(experiment.environment.protocol)
     if not isinstance(actor, LocalActor):
         raise ModelError(f"agent `{experiment.agent.type}` has no weights to train: use `local`")
-    policy = actor.policy
+    policy, note = actor.policy, check_room(experiment, actor, questions, held_out)
+    run = Run(experiment.folder, experiment)
+    if accelerator.is_main_process:
+        run = Run.open(experiment, resume, fresh)
+    accelerator.wait_for_everyone()
+    environment = World(experiment.environment)
     teachers = Teachers(policy, set(objective.teachers), settings.ema, other(experiment))
     critic = Critic(policy, settings.critic_learning_rate, settings.max_grad_norm) if objective.critic else None
     parameters = list(policy.model.parameters())
@@ -101,6 +100,14 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
 
     def everyone(value: Any) -> list[Any]:
         return of_all(accelerator, value)
+
+    def begin(step: int, clock: Clock) -> Play:
+        def lot(number: int) -> list[Question]:
+            drawn = choose(questions, step, settings.questions, seed, number)
+            return drawn[accelerator.process_index :: accelerator.num_processes]
+
+        own = sampling_seed(seed, step, accelerator.process_index, accelerator.num_processes)
+        return Play(environment, actor, lot(0), settings.group, own, step, lot, clock)
 
     def judge(step: int, bars: Bars) -> None:
         clock = Clock()
@@ -151,7 +158,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
             ) from error
 
     with Bars() as bars, Interrupt(bars.say) as interrupt:
-        if note := check_room(experiment, actor, questions, held_out):
+        if note:
             bars.say(f"note: {note}")
         known = {m["step"] for m in run.metrics() if "evaluate" in m}
         if first not in known and (done or first in (0, settings.steps) or due(first, settings.evaluate_every)):
@@ -160,17 +167,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
         task.advance(first)
         for step in range(first, first if done else settings.steps):
             clock, started = Clock(), time.perf_counter()
-            mine = slice(accelerator.process_index, None, accelerator.num_processes)
-            play = Play(
-                environment,
-                actor,
-                choose(questions, step, settings.questions, seed)[mine],
-                settings.group,
-                sampling_seed(seed, step, accelerator),
-                step,
-                partial(others, questions, step, settings.questions, seed, mine),
-                clock,
-            )
+            play = begin(step, clock)
             own = settings.rollouts.collect(play)
             groups = gather_object(own) if accelerator.num_processes > 1 else own
             figures = mean(groups)
@@ -245,31 +242,6 @@ def other(experiment: Experiment) -> Policy | None:
     return actor.policy
 
 
-def others(questions: Sequence[Question], step: int, count: int, seed: int, mine: slice, lot: int) -> list[Question]:
-    """Return another lot of questions for a step."""
-    return choose(questions, step, count, f"{seed}/{lot}")[mine]
-
-
 def of_all(accelerator: Accelerator, own: T) -> list[T]:
     """Return what each process has, in their order."""
     return list(gather_object([own])) if accelerator.num_processes > 1 else [own]
-
-
-def sampling_seed(seed: int, step: int, accelerator: Accelerator) -> int:
-    """Return the seed of a step's rollouts: another one for each run, step and process."""
-    return (seed * 1_000_003 + step) * int(accelerator.num_processes) + int(accelerator.process_index)
-
-
-def due(step: int, every: int) -> bool:
-    """Say whether something that is done every so many steps, the first (0) included, is done at a step; 0: never."""
-    return every > 0 and step % every == 0
-
-
-def choose(questions: Sequence[Question], step: int, count: int, seed: int | str) -> list[Question]:
-    """Return the questions of a step: each epoch is a fresh shuffle, and the step alone says where in it we are."""
-    first, last = step * count, (step + 1) * count
-    order: list[int] = []
-    for epoch in range(first // len(questions), (last - 1) // len(questions) + 1):
-        order += random.Random(f"{seed}/{epoch}").sample(range(len(questions)), len(questions))
-    start = first % len(questions)
-    return [questions[i] for i in order[start : start + count]]

@@ -71,7 +71,8 @@ def test_a_name_is_a_dotted_path(write: Write) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    assert message(Credit, "group_maen").startswith('unknown credit "group_maen", expected one of group_mean, ')
+    assert message(Credit, "group_maen").startswith('unknown credit "group_maen", expected one of ')
+    assert ", group_mean, " in message(Credit, "group_maen")
     assert message(Credit, "group_maen").endswith('or a dotted path; did you mean "group_mean"?')
     assert message(Agent, "zzz").startswith('unknown agent "zzz", expected one of ')
     assert "did you mean" not in message(Agent, "zzz")

@@ -56,7 +56,7 @@ def terms(*names: str) -> str:
 
 
 CASES: dict[str, tuple[bytes | str, str]] = {
-    "unknown components": (terms(*["a"] * (MOST_VALUES - 50)), 'unknown term "a", expected one of clipped_pg, '),
+    "unknown components": (terms(*["a"] * (MOST_VALUES - 50)), 'unknown term "a", expected one of cispo, clipped_pg, '),
     "dotted components": (terms(*["json.decoder:X"] * (MOST_VALUES - 50)), 'json.decoder has no term "X"'),
     "long dotted path": (terms("json." * 40 + "a:b"), "unknown term"),
     "unknown keys": (f"{WHOLE}objective: {{{', '.join(f'k{i}: 1' for i in range(MOST_VALUES - 50))}}}", "unknown key"),

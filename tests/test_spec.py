@@ -191,7 +191,7 @@ trian: 3
         f'{", ".join(Step.model_fields)}; did you mean "from_step"?'
     )
     assert rest[7] == "wrong.yaml:13:31: objective.terms[2].weight: got a list of 1, expected a number or a mapping"
-    assert rest[8].startswith("wrong.yaml:14:7: objective.terms[3]: `type` is missing, expected one of clipped_pg, ")
+    assert rest[8].startswith("wrong.yaml:14:7: objective.terms[3]: `type` is missing, expected one of cispo, ")
     assert rest[9] == "wrong.yaml:15:16: train.steps: got 0, expected at least 1"
     assert rest[10] == "wrong.yaml:15:36: train.max_outage_rate: got 2, expected at most 1"
     assert rest[11].startswith("wrong.yaml:15:39: train.seed: unknown key, expected one of steps, questions, group, ")

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from sdsearch.agents.scripted import Scripted, ScriptedActor
 from sdsearch.objective import Credit, Hint, Rows, Selection, Term, Values, whole
+from sdsearch.probe import Probe
+from sdsearch.rollout import Fork
 from sdsearch.testing import (
+    ExampleProbe,
     check_agent,
     check_credit,
     check_dataset,
     check_hint,
     check_retriever,
     check_term,
+    example_groups,
     example_passages,
     example_questions,
 )
@@ -48,9 +52,25 @@ class Fickle(Credit):
         return [whole(t, next(calls)) for t in group.kept]
 
 
+class Hasty(Credit):
+    """Teaches the critic about the state after the last token too."""
+
+    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+        values = probe.values(groups)
+        probe.learn(groups, values)
+        return [v[:-1] for v in values]
+
+
+class Stubborn(Credit):
+    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+        return [whole(t, 0.0) for g in groups or example_groups() for t in g.kept]
+
+
 @pytest.mark.parametrize(
     ("credit", "message"),
     [
+        (Hasty(), "got targets of shapes .* for the critic"),
+        (Stubborn(), "for a step without groups, expected an empty list"),
         (CountsLost(), "beside a lost episode"),
         (Short(), "got arrays of shapes"),
         (Endless(), "got an infinite credit"),
@@ -60,6 +80,25 @@ class Fickle(Credit):
 def test_check_credit(credit: Credit, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_credit(credit)
+
+
+def test_the_example_probe_answers_as_a_real_one_does() -> None:
+    groups, probe = example_groups(), ExampleProbe()
+    kept = [t for g in groups for t in g.kept]
+    forks = [Fork(t, len(t.actions) - 1) for t in kept if t.actions]
+    for fork, group in zip(forks, probe.continue_from(forks, 3), strict=True):
+        assert group.question == fork.trajectory.question
+        for t in group.kept:
+            assert t.segments[:-1] == fork.trajectory.before(fork.turn)
+            assert (len(t.turns), t.answer is not None) == (len(t.actions), True)
+    assert probe.continue_from(forks, 3) == probe.continue_from(forks, 3) != probe.continue_from(forks, 3, greedy=True)
+    answers = probe.answer_logprobs(groups)
+    assert [a.shape for a in answers] == [(len(t.actions) + 1, 2) for t in kept]
+    assert [bool(np.isnan(a[-1]).all()) for a in answers] == [t.answer is not None for t in kept]
+    hints = [None if i % 2 else "hint" for i in range(len(kept))]
+    for i, (plain, hinted) in enumerate(zip(probe.logprobs(groups), probe.logprobs(groups, hints), strict=True)):
+        assert plain.shape == hinted.shape == (kept[i].sampled,)
+        assert np.isnan(hinted).all() if i % 2 else not len(plain) or not (plain == hinted).any()
 
 
 class PerEpisode(Hint):
@@ -105,6 +144,9 @@ class Faulty(Term):
         match self.fault:
             case "mixes":
                 loss = loss + loss.mean()
+            case "shares":
+                own = rows.table.trajectory
+                loss = loss + torch.zeros(int(own.max()) + 1).index_add(0, own, loss)[own]
             case "sums":
                 loss = loss.sum()
             case "overflows":
@@ -133,8 +175,10 @@ def test_check_term(fault: str, message: str) -> None:
         check_term(Faulty(fault=fault))
 
 
-def test_check_term_accepts_a_sound_one() -> None:
-    check_term(Faulty(fault=""))
+@pytest.mark.parametrize("fault", ["", "shares"])
+def test_check_term_accepts_a_sound_one(fault: str) -> None:
+    """A number may depend on the other rows of its trajectory."""
+    check_term(Faulty(fault=fault))
 
 
 class Clumsy(Scripted):

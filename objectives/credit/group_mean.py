@@ -7,14 +7,18 @@ whose rewards hardly vary, is not magnified.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.objections import alone
 from sdsearch.objective import Credit, whole
 from sdsearch.trajectory import Group
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
 
 
 class GroupMean(Credit):
@@ -23,6 +27,9 @@ class GroupMean(Credit):
     scale: Literal["std", "none"] = "std"
     """Divide by the group's standard deviation, or not."""
     eps: float = Field(1e-6, gt=0)
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return alone(experiment)
 
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""

@@ -6,15 +6,24 @@ The own reward is kept out of the baseline, which makes the baseline independent
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
+from sdsearch.objections import alone
 from sdsearch.objective import Credit, whole
 from sdsearch.trajectory import Group
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
 
 
 class LeaveOneOut(Credit):
     """n / (n - 1) * (R - mean), on every sampled token. A group of one keeps its reward: it has no baseline."""
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return alone(experiment)
 
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""

@@ -7,14 +7,18 @@ sampler and trainer is corrected too. A larger `clip_high` lets rare tokens rise
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
 
 from sdsearch.divergence import entropy, ratio
+from sdsearch.objections import uncredited
 from sdsearch.objective import Rows, Selection, Term, Values
 from sdsearch.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
 
 
 class ClippedPG(Term):
@@ -25,6 +29,9 @@ class ClippedPG(Term):
     """The ratio may fall by this much before the gradient stops."""
     clip_high: float | None = Field(None, gt=0)
     """The ratio may rise by this much; None: as much as it may fall."""
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return uncredited(experiment)
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every token that was ever credited: a credit of zero counts in the mean, NaN does not."""

@@ -7,14 +7,18 @@ the usual correction where sampler and trainer disagree about the probabilities.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
 
 from sdsearch.divergence import entropy, ratio
+from sdsearch.objections import uncredited
 from sdsearch.objective import Rows, Selection, Term, Values
 from sdsearch.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
 
 
 class TruncatedPG(Term):
@@ -22,6 +26,9 @@ class TruncatedPG(Term):
 
     follows_credit: ClassVar[bool] = True
     cap: float = Field(2.0, gt=0)
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return uncredited(experiment)
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every token that was ever credited."""

@@ -158,6 +158,10 @@ def check(
     for path in specs:
         try:
             found = load_any(located(path), set or ())
+            if found.kind == "study":
+                from sdsearch.study.spec import jobs
+
+                jobs(found)
             shown = listing(origins(found.plain(), found.root)) if explain else write(found.plain())
             resolved.append(f"# {path}\n{shown}")
         except SpecError as error:
@@ -200,6 +204,60 @@ def schema(
 
 
 @app.command()
+def study(
+    spec: Spec,
+    set: Set = None,
+    out: Out = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Run on a Ray cluster: host:port, `auto`, or `local`."),
+    ] = None,
+) -> None:
+    """Run every arm of a study with every seed, and compare them: `runs/<name>/table.md`. Goes on where it stopped."""
+    from sdsearch.study.command import study as run
+
+    run(located(spec), changes(set, out), ray)
+
+
+@app.command()
+def fidelity(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", help="The folder of a run; without one, a small problem with known advantages."),
+    ] = None,
+    checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="By default the newest one.")] = None,
+    questions: Annotated[int, typer.Option(min=1, help="How many are played.")] = 8,
+    group: Annotated[
+        int | None, typer.Option(min=1, help="Attempts at each; by default the spec's train.group.")
+    ] = None,
+    k: Annotated[int, typer.Option(min=2, help="Continuations of each state.")] = 16,
+    credits: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE", help="What to judge: credits, or a YAML file with `credits: [...]`. Repeatable."
+        ),
+    ] = None,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which of the spec's questions.")] = "test",
+    trajectories: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Judge stored ones, such as step_40, instead of fresh ones.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws questions, attempts and continuations.")] = 0,
+) -> None:
+    """Is the credit right? Compare what methods say of each turn with its true advantage, and write `fidelity.md`.
+
+    The advantages are estimated by playing on, K times, from the states before and after each turn.
+    """
+    from sdsearch.fidelity.command import exact, judge
+
+    if run is None:
+        exact(credits or (), seed=seed).show(Console())
+        return
+    found = judge(run, checkpoint, questions, group, k, credits or (), split, trajectories, seed)
+    found.show(Console())
+    typer.echo(f"everything is in {found.write(run)}")
+
+
+@app.command()
 def index(spec: Spec, set: Set = None) -> None:
     """Build the index of the spec's retriever, or make sure that it is there."""
     retriever = experiment_of(spec, set).environment.retriever
@@ -229,7 +287,12 @@ def loaded(spec: Path, overrides: list[str] | None, out: Path | None, model: typ
     """Load a spec as the command line names it: a file, or else one that comes with the package."""
     from sdsearch.spec import load
 
-    return load(located(spec), [*(overrides or ()), *([f"out={json.dumps(str(out))}"] if out else ())], model=model)
+    return load(located(spec), changes(overrides, out), model=model)
+
+
+def changes(overrides: list[str] | None, out: Path | None) -> list[str]:
+    """Return what `--set` and `--out` change."""
+    return [*(overrides or ()), *([f"out={json.dumps(str(out))}"] if out else ())]
 
 
 def located(spec: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sdsearch.objective import Reduce
 from sdsearch.policy import Policy
 from sdsearch.probe import Row, packed
 from sdsearch.trajectory import Group
@@ -23,9 +24,11 @@ class Critic:
     PPO's critic as verl and Search-R1 train it: a second model with an optimiser and a larger learning rate of its own.
     """
 
-    def __init__(self, policy: Policy, learning_rate: float, max_grad_norm: float) -> None:
-        """Copy the policy's decoder."""
-        self.max_grad_norm = max_grad_norm
+    def __init__(
+        self, policy: Policy, learning_rate: float, max_grad_norm: float, reduce: Reduce | None = None
+    ) -> None:
+        """Copy the policy's decoder. `reduce` sums a tensor over all processes."""
+        self.max_grad_norm, self.reduce = max_grad_norm, reduce
         self.twin = copy.copy(policy)
         # What stands for the head is a plain projection of the same hidden states, so that `Policy.logits` serves.
         self.twin.model = copy.deepcopy(policy.model)
@@ -50,8 +53,12 @@ class Critic:
         return found
 
     def learn(self, groups: Sequence[Group], targets: Numbers, budget: int) -> float:
-        """Take one step on the mean squared error of the states before sampled tokens; NaN: no target. Returns it."""
-        count = max(1, sum(int((~np.isnan(t)).sum()) for t in targets))
+        """Take one step on the mean squared error of the states before sampled tokens; NaN: no target. Returns it.
+
+        With several processes the mean is over all of them, and every critic takes the same step.
+        """
+        count = torch.tensor(sum(int((~np.isnan(t)).sum()) for t in targets), device=self.twin.device)
+        count = (self.reduce(count) if self.reduce else count).clamp_min(1)
         self.twin.model.train()
         error, done = 0.0, 0
         for rows in _batches(groups, budget):
@@ -62,6 +69,10 @@ class Critic:
             loss = (values[known] - target[known]).square().sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             error, done = error + float(loss.detach()), done + len(rows)
+        if self.reduce:
+            for parameter in self.parameters:
+                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.reduce(own)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -41,3 +41,7 @@ class CheckpointError(SdsearchError):
 
 class RetrieverUnavailable(SdsearchError):
     """The retriever could not be reached or answered wrongly: an outage, not an empty result."""
+
+
+class StudyError(SdsearchError):
+    """A study cannot be run, or some of its runs failed."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
+from sdsearch.objective import Hints, Teacher
+from sdsearch.probe import Numbers, Probe
+from sdsearch.rollout import Fork
 from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.types import Hop, Passage, Question
 
@@ -46,7 +51,10 @@ def example_trajectory(
 
 def example_groups() -> list[Group]:
     """Return groups of every kind: mixed with one lost, all alike, of one, all lost, without any search or token."""
-    question = [Question(f"q{i}", f"Where is place {i}?", ("New Paris", "Paris")) for i in range(5)]
+    hops = [(Hop(f"place {i}", "city", "Paris", f"p{i}"),) for i in range(5)]
+    question = [
+        Question(f"q{i}", f"Where is place {i}?", ("New Paris", "Paris"), (f"p{i}",), hops[i]) for i in range(5)
+    ]
     right, wrong = ("answer", "Paris"), ("answer", "Rome")
     plays = [
         [
@@ -73,6 +81,65 @@ def example_table() -> TokenTable:
     groups = example_groups()
     kept = [t for g in groups for t in g.kept]
     return TokenTable.build(groups, [np.full(t.sampled, np.nan if i % 3 == 1 else i - 2.5) for i, t in enumerate(kept)])
+
+
+class ExampleProbe(Probe):
+    """Answers with numbers that are made up, and always the same ones for the same question.
+
+    What is asked of the critic is checked to be in shape.
+    """
+
+    def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
+        """Return numbers between -3 and -0.1, others for each hint and teacher."""
+        trajectories = _kept(groups)
+        given = [""] * len(trajectories) if hints is None else list(hints)
+        assert len(given) == len(trajectories), f"got {len(given)} hints, expected one for each of {len(trajectories)}"
+        drawn = [_dice(t, h, teacher).uniform(-3, -0.1, t.sampled) for t, h in zip(trajectories, given, strict=True)]
+        return [np.full(len(d), np.nan) if h is None else d for d, h in zip(drawn, given, strict=True)]
+
+    def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
+        """Return numbers between -3 and -0.1; the last row is NaN after an answer."""
+        found = []
+        for t in _kept(groups):
+            numbers = _dice(t, "answers", teacher).uniform(-3, -0.1, (len(t.actions) + 1, len(t.question.answers)))
+            numbers[-1] = np.nan if t.answer is not None else numbers[-1]
+            found.append(numbers)
+        return found
+
+    def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
+        """Return episodes that answer at once, rightly or wrongly."""
+        return [
+            Group(f.trajectory.question, tuple(_answered(f, _dice(f.trajectory, f.turn, i, greedy)) for i in range(k)))
+            for f in forks
+        ]
+
+    def values(self, groups: Sequence[Group]) -> Numbers:
+        """Return numbers between 0 and 1."""
+        return [_dice(t, "values").uniform(0, 1, t.sampled + 1) for t in _kept(groups)]
+
+    def learn(self, groups: Sequence[Group], targets: Numbers) -> None:
+        """Look at the shapes."""
+        got, expected = [np.shape(t) for t in targets], [(t.sampled,) for t in _kept(groups)]
+        assert got == expected, f"got targets of shapes {got} for the critic, expected {expected}"
+        assert not any(np.isinf(t).any() for t in targets), "got an infinite target for the critic"
+
+
+def _kept(groups: Sequence[Group]) -> list[Trajectory]:
+    return [t for g in groups for t in g.kept]
+
+
+def _dice(trajectory: Trajectory, *about: object) -> np.random.Generator:
+    return np.random.default_rng(crc32(repr((trajectory.question.id, trajectory.tokens, about)).encode()))
+
+
+def _answered(fork: Fork, dice: np.random.Generator) -> Trajectory:
+    trajectory, turn = fork
+    right = bool(dice.integers(2))
+    text = trajectory.question.answers[0] if right else "Rome"
+    tokens = tuple(dice.integers(VOCABULARY, size=3).tolist())
+    action = Segment("model", text, tokens, (-1.0,) * 3, (Span.MARKUP, Span.ANSWER, Span.MARKUP))
+    segments, turns = (*trajectory.before(turn), action), (*trajectory.turns[:turn], Turn("answer", text))
+    return replace(trajectory, segments=segments, turns=turns, stop_reason="answered", reward=float(right))
 
 
 def example_passages() -> list[Passage]:

@@ -15,6 +15,7 @@ from sdsearch.errors import SpecError
 
 KINDS = {
     "experiment": "sdsearch.spec:Experiment",
+    "study": "sdsearch.study.spec:Study",
     "warmstart": "sdsearch.warmstart:WarmStart",
 }
 """Where the model of each kind is: a subclass of `Settings`, imported only when it is asked for."""

@@ -171,7 +171,10 @@ class Rollouts(Component):
 
     @abstractmethod
     def collect(self, play: Play) -> list[Group]:
-        """Return one group for each of `play.questions`, in order, at least one of its trajectories in each."""
+        """Return as many groups as there are `play.questions`, at least one trajectory in each.
+
+        A group is of one question: one of these, or one that `play.more` gave.
+        """
 
 
 def play(

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from sdsearch.audition import check_agent
 from sdsearch.examples import (
     VOCABULARY,
+    ExampleProbe,
     example_groups,
     example_passages,
     example_questions,
@@ -26,6 +27,7 @@ from sdsearch.types import Dataset, Hit, Passage, Searcher
 
 __all__ = [
     "VOCABULARY",
+    "ExampleProbe",
     "check_agent",
     "check_credit",
     "check_dataset",
@@ -41,18 +43,27 @@ __all__ = [
 
 
 def check_credit(credit: Credit) -> None:
-    """Check that a credit has one finite number or NaN per sampled token, repeats itself, and ignores lost episodes."""
+    """Check that a credit has one finite number or NaN per sampled token, repeats itself, and ignores lost episodes.
+
+    It is given the example groups as one step, and a probe whose answers are made up.
+    """
     assert TypeAdapter(Credit).validate_python(credit.model_dump()) == credit, "its settings do not read back"
-    for group in (g for g in example_groups() if g.kept):
-        found = credit.assign(group)
-        got, expected = [np.shape(a) for a in found], [(t.sampled,) for t in group.kept]
-        assert got == expected, f"got arrays of shapes {got} for {group.question.id}, expected {expected}"
-        assert not any(np.isinf(a).any() for a in found), "got an infinite credit, expected a number, or NaN for none"
-        lost = replace(group.kept[0], stop_reason="retriever_unavailable", reward=1e3)
-        for other in (group, Group(group.question, (lost, *group.trajectories))):
-            pairs = zip(found, credit.assign(other), strict=True)
-            same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-            assert same, "got other credits the second time, or beside a lost episode: expected the same"
+    groups, none = example_groups(), credit.credits([], ExampleProbe())
+    assert none == [], f"got {none} for a step without groups, expected an empty list"
+    found = credit.credits(groups, ExampleProbe())
+    got, expected = [np.shape(a) for a in found], [(t.sampled,) for g in groups for t in g.kept]
+    assert got == expected, f"got arrays of shapes {got}, expected one per kept trajectory: {expected}"
+    assert not any(np.isinf(a).any() for a in found), "got an infinite credit, expected a number, or NaN for none"
+    beside = [
+        Group(
+            g.question, (replace(g.trajectories[0], stop_reason="retriever_unavailable", reward=1e3), *g.trajectories)
+        )
+        for g in groups
+    ]
+    for other in (groups, beside):
+        pairs = zip(found, credit.credits(other, ExampleProbe()), strict=True)
+        same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+        assert same, "got other credits the second time, or beside a lost episode: expected the same"
 
 
 def check_hint(hint: Hint) -> None:
@@ -77,7 +88,7 @@ def _every(told: Told) -> tuple[str | None, ...]:
 
 
 def check_term(term: Term) -> None:
-    """Check that a term's losses are finite, have a gradient, and depend on nothing but their own row."""
+    """Check that a term's losses are finite, have a gradient, and depend on rows of their own trajectory only."""
     import torch
 
     from sdsearch.objective import Rows
@@ -104,11 +115,12 @@ def check_term(term: Term) -> None:
         (gradient,) = torch.autograd.grad(loss.sum(), logits)
         assert gradient.isfinite().all(), f"got a gradient that is not finite for logits of size {scale}"
         assert scale > 1 or gradient.any(), "got a gradient of zero for every row"
-        for i in range(len(mine)):
-            row = torch.tensor([i])
-            alone = term.values(Rows(mine.at(row), logits[row], None if given is None else given[row])).loss
-            close = torch.allclose(alone, loss[row], rtol=1e-4, atol=1e-6)
-            assert close, f"row {i}: got {alone.item()} alone and {loss[i].item()} among others, expected the same"
+        for t in sorted(set(mine.trajectory.tolist())):
+            rows = (mine.trajectory == t).nonzero().squeeze(1)
+            alone = term.values(Rows(mine.at(rows), logits[rows], None if given is None else given[rows])).loss
+            close = torch.allclose(alone, loss[rows], rtol=1e-4, atol=1e-6)
+            said = f"got {alone.tolist()} alone and {loss[rows].tolist()} among others, expected the same"
+            assert close, f"trajectory {t}: {said}"
 
 
 AWKWARD = ("", " ", "\n", "?!", "<search>", "Łódź 東京 🙂 \u202e\u200b", "a" * 20_000, "0", "word " * 2_000)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -38,7 +39,7 @@ from sdsearch.spec import Experiment
 from sdsearch.state import Stateful
 from sdsearch.trajectory import Group
 from sdsearch.types import Question
-from sdsearch.update import over, update
+from sdsearch.update import over, summed, update
 from sdsearch.world import World
 
 T = TypeVar("T")
@@ -71,17 +72,15 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     accelerator.wait_for_everyone()
     environment = World(experiment.environment)
     teachers = Teachers(policy, set(objective.teachers), settings.ema, other(experiment))
-    critic = Critic(policy, settings.critic_learning_rate, settings.max_grad_norm) if objective.critic else None
-    parameters = list(policy.model.parameters())
+    total = partial(summed, accelerator) if accelerator.num_processes > 1 else None
+    critic = Critic(policy, settings.critic_learning_rate, settings.max_grad_norm, total) if objective.critic else None
     optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay
+        policy.model.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1.0, (s + 1) / max(1, settings.warmup_steps)))
     first, monitor = 0, Monitor(experiment.monitors)
     dice = Dice(policy.device)
     holders: dict[str, Stateful] = {
         "optimizer": optimizer,
-        "schedule": schedule,
         "teachers": teachers,
         "retrieval": environment.searcher,
         **({"critic": critic} if critic else {}),
@@ -177,22 +176,13 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
                 play, experiment.environment.protocol, teachers, settings.tokens_per_batch, critic, everyone
             )
             credits = objective.credits(own, probe)
-            every = experiment.monitors.gradients_every
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
+            watched = due(step, experiment.monitors.gradients_every)
             updates = [
-                update(
-                    experiment,
-                    accelerator,
-                    teachers,
-                    optimizer,
-                    own,
-                    step,
-                    clock,
-                    not epoch and due(step, every),
-                    credits,
-                )
+                update(experiment, accelerator, teachers, optimizer, own, step, clock, watched and not epoch, credits)
                 for epoch in range(settings.epochs)
             ]
-            schedule.step()
             teachers.follow()
             seconds = {**clock.seconds, "step": time.perf_counter() - started}
             play.spent.seconds = seconds["step"]

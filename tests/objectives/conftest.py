@@ -1,18 +1,24 @@
-"""Rows to evaluate terms on, made from nothing but probabilities."""
+"""Rows to evaluate terms on, made from nothing but probabilities; episodes to evaluate credits on."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sdsearch.objective import Rows
+from sdsearch.returns import by_turn
+from sdsearch.testing import example_trajectory
 from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Segment, Span, Trajectory
+from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.types import Question
 
 MakeRows = Callable[..., Rows]
+HERE = Question("q", "Where?", ("here",))
 
 
 @pytest.fixture
@@ -41,3 +47,35 @@ def two(probabilities: Sequence[float]) -> Tensor:
     """Return logits over two tokens, the first of which has these probabilities."""
     p = torch.tensor(probabilities, dtype=torch.float64)
     return torch.stack([p.log(), (-p).log1p()], 1).float()
+
+
+Attempt = Callable[..., Trajectory]
+ByTurn = Callable[[Group, Sequence[NDArray[np.float64]]], list[list[float]]]
+
+
+@pytest.fixture
+def attempt() -> Attempt:
+    """Return a builder of an episode: its reward, its turns, and what it was shown after each."""
+
+    def build(
+        reward: float, *turns: Turn, shown: Sequence[str] = (), question: Question = HERE, branch: Any = None
+    ) -> Trajectory:
+        played = example_trajectory(question, [(t.kind, t.text) for t in turns], reward)
+        segments = list(played.segments)
+        for i, text in enumerate(shown):
+            segments[2 * i + 2] = replace(segments[2 * i + 2], text=text)
+        return replace(played, segments=tuple(segments), turns=turns, branch=branch)
+
+    return build
+
+
+@pytest.fixture
+def by_turns() -> ByTurn:
+    """Return a reader of credits that are the same for all tokens of a turn: one number per turn and trajectory."""
+
+    def read(group: Group, credits: Sequence[NDArray[np.float64]]) -> list[list[float]]:
+        parts = [by_turn(t, c) for t, c in zip(group.kept, credits, strict=True)]
+        assert all(np.array_equal(p, np.full(len(p), p[0]), equal_nan=True) for own in parts for p in own)
+        return [[float(p[0]) for p in own] for own in parts]
+
+    return read

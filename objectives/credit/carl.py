@@ -1,0 +1,44 @@
+"""CARL: only what was done in critical states is credited, by how much better the expected reward became.
+
+Most actions decide little, and crediting them is noise. Where rollouts fork, the tree itself estimates values: A(edge)
+= E[R(child)] - E[R(parent)], and all other turns are left out of the update (2512.04949, after a transcription of
+its text). A state is critical here when more than one action was sampled from it; before turn 0 that is every rollout
+that began there.
+
+Deviations: E[R] weighs every action sampled in a state the same, however many rollouts were grown from it later; what
+rollouts share is credited once for each of them, as it is in the update.
+"""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdsearch.forest import outcomes, worth
+from sdsearch.objective import Credit
+from sdsearch.returns import per_turn
+from sdsearch.trajectory import Group
+
+
+class CARL(Credit):
+    """E[R(after)] - E[R(before)] on the tokens of a turn in a critical state; NaN, never credited, on all others."""
+
+    def objection(self, experiment: Any) -> str | None:
+        """See `Component`."""
+        rollouts = experiment.train.rollouts.type
+        if rollouts in ("critical", "tree", "entropy_branching"):
+            return None
+        return f"got rollouts {rollouts}, which never fork: expected `train: {{rollouts: {{type: critical}}}}`"
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        every = enumerate(group.trajectories)
+        return [per_turn(t, [self.edge(group, i, n) for n in range(len(t.actions))]) for i, t in every if not t.lost]
+
+    def edge(self, group: Group, index: int, turn: int) -> float:
+        """Return the credit of one turn of the trajectory with an index in its group."""
+        actions = outcomes(group, (index, turn))
+        return worth(group, (index, turn + 1)) - fmean(actions) if len(actions) > 1 else np.nan

@@ -1,0 +1,60 @@
+"""PPO: what came of a token, or of a turn, beyond what a critic had expected (generalised advantage estimation).
+
+A critic finds the turning points of a single episode; lambda trades its bias for the variance of the return (Schulman
+et al., 1506.02438, 1707.06347). Value and trace pass over observations, as in verl; Search-R1's run through retrieved
+tokens, which is not offered. The reward comes with the last token; the critic learns once it has been asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.objections import two_critics
+from sdsearch.objective import Credit
+from sdsearch.probe import Probe
+from sdsearch.returns import discounted, kept
+from sdsearch.trajectory import Group, Trajectory
+from sdsearch.whitening import whitened
+
+
+class GAE(Credit):
+    """sum_k (gamma lam)^k (r + gamma V' - V) from each token, or turn, on; whitened over the tokens of the step."""
+
+    level: Literal["token", "turn"] = "token"
+    gamma: float = Field(1.0, gt=0, le=1)
+    lam: float = Field(1.0, ge=0, le=1)
+    bootstrap: tuple[Literal["max_turns", "context_full"], ...] = ("context_full",)
+    """The stop reasons after which the critic's last value stands in for what would have followed. A limit on turns is
+    a rule of the task: nothing would have followed, and to bootstrap it would pay for not answering."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"critic"})
+
+    def objection(self, experiment: Any) -> str | None:
+        return two_critics(experiment)
+
+    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        found = [self.estimate(t, v) for t, v in zip(kept(groups), probe.values(groups), strict=True)]
+        probe.learn(groups, [targets for _, targets in found])
+        return whitened([advantages for advantages, _ in found], probe)
+
+    def estimate(self, trajectory: Trajectory, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Return advantages and the critic's targets, both [sampled]; NaN: none. `values`: [sampled + 1]."""
+        turns = [len(a.logprobs) for a in trajectory.actions if a.logprobs]
+        lengths = np.array(turns if self.level == "turn" else [1] * trajectory.sampled, np.int64)
+        starts = np.append(0, lengths.cumsum())
+        states = values[starts]
+        states[-1] *= trajectory.stop_reason in self.bootstrap
+        deltas = self.gamma * states[1:] - states[:-1]
+        deltas[-1:] += trajectory.reward
+        advantages = discounted(deltas, self.gamma * self.lam)
+        targets = np.full(trajectory.sampled, np.nan)
+        targets[starts[:-1]] = advantages + states[:-1]
+        return np.repeat(advantages, lengths), targets

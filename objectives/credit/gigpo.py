@@ -1,0 +1,60 @@
+"""GiGPO: beside its whole episode, each turn is compared with the other turns that stood in the same place.
+
+Where attempts at a question meet again, what followed tells good actions from bad ones without a critic (Feng et al.,
+2505.10978): A = A_episode + w * A_step, where A_step compares the discounted returns of all turns that share an
+*anchor*, what was shown before them: the question at first, later the passages that the last search returned.
+
+Deviations: an anchor is the ids of the passages, not their text, so `similarity` compares lists of ids; an invalid
+action's notice is an anchor too.
+"""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.anchors import anchors, compared, returns
+from sdsearch.objections import alone
+from sdsearch.objective import Credit
+from sdsearch.objectives.credit.group_mean import GroupMean
+from sdsearch.returns import per_turn
+from sdsearch.trajectory import Group
+
+
+class GiGPO(Credit):
+    """A_episode + step_weight * A_step on the tokens of each turn; a turn that is alone at its anchor has A_step 0."""
+
+    step_weight: float = 1.0
+    gamma: float = Field(0.95, gt=0, le=1)
+    """The return of a turn is the reward, discounted once for each turn that follows."""
+    norm: Literal["mean_norm", "mean_std_norm"] = "mean_norm"
+    """Whether both parts are divided by their standard deviation; the search example of the method has no division."""
+    similarity: float = Field(1.0, gt=0, le=1)
+    """Anchors are the same from this ratio of `difflib` on (to the first of a kind); 1: only equal ones."""
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment)
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        scale = GroupMean(scale="none" if self.norm == "mean_norm" else "std")
+        episode = scale.advantages([t.reward for t in group.kept])
+        shown = [a for t in group.kept for a in anchors(t)]
+        kinds: list[tuple[str, ...]] = []
+        for anchor in shown:
+            if not any(self.same(anchor, k) for k in kinds):
+                kinds.append(anchor)
+        keys = [next(i for i, k in enumerate(kinds) if self.same(anchor, k)) for anchor in shown]
+        steps = iter(compared(keys, [r for t in group.kept for r in returns(t, self.gamma)], scale))
+        return [
+            per_turn(t, [a + self.step_weight * next(steps) for _ in t.actions])
+            for t, a in zip(group.kept, episode, strict=True)
+        ]
+
+    def same(self, one: tuple[str, ...], two: tuple[str, ...]) -> bool:
+        """Say whether two anchors count as one."""
+        return one == two or SequenceMatcher(None, two, one, autojunk=False).ratio() >= self.similarity

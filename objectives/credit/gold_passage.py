@@ -1,0 +1,42 @@
+"""A turn deserves the gold passages that its search was the first to find: the plainest credit with annotations.
+
+Process rewards for retrieved evidence are the common ingredient of methods that see the data's own annotations; alone,
+they tell how far one gets by being told which passages matter. It knows nothing of the outcome: put `group_mean` beside
+it in the list of credits. Rewards are standardised over all turns of a group, as in IGPO (2510.14967).
+
+It is a control of ours: no paper has exactly this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.annotations import annotated, new_hits
+from sdsearch.objections import alone
+from sdsearch.objective import Credit
+from sdsearch.returns import discounted, per_turn
+from sdsearch.trajectory import Group
+from sdsearch.turns import pooled
+
+
+class GoldPassage(Credit):
+    """Standardised shares of the gold passages on the tokens of each turn. Raises `DataError` where none is named."""
+
+    returns: Literal["discounted", "immediate"] = "discounted"
+    """A turn has what is found from it on, or only what it finds itself."""
+    gamma: float = Field(0.95, gt=0, le=1)
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment)
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        gold = annotated(group.question)
+        rewards = [np.array([len(new & gold) / len(gold) for new in new_hits(t)]) for t in group.kept]
+        if self.returns == "discounted":
+            rewards = [discounted(own, self.gamma) for own in rewards]
+        return [per_turn(t, own) for t, own in zip(group.kept, pooled(rewards), strict=True)]

@@ -1,0 +1,53 @@
+"""HGPO: turns are compared with those that stand in the same place and came there the same way.
+
+Two turns that were shown the same passages may remember different things, which biases GiGPO's comparison; a group with
+the same history too is fairer and smaller. HGPO (2602.22817) takes groups at every depth of history from 0 to
+`depth`, and averages their advantages with weights (d + 1)^alpha, those that are zero left out.
+
+Deviations: the episode's advantage is added as in GiGPO; anchors are ids of passages, see `gigpo`; a turn with less
+history than a depth asks for is compared by all that it has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.anchors import anchors, compared, returns
+from sdsearch.objections import alone
+from sdsearch.objective import Credit
+from sdsearch.objectives.credit.group_mean import GroupMean
+from sdsearch.returns import per_turn
+from sdsearch.trajectory import Group
+
+
+class HGPO(Credit):
+    """A_episode + step_weight * the weighted mean of the steps' advantages at each depth, on each turn's tokens."""
+
+    step_weight: float = 1.0
+    depth: int = Field(2, ge=0)
+    """The most earlier anchors that have to be the same; 0 is GiGPO."""
+    alpha: float = Field(1.0, ge=0)
+    gamma: float = Field(0.95, gt=0, le=1)
+    """The return of a turn is the reward, discounted once for each turn that follows."""
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment)
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        centred = GroupMean(scale="none")
+        episode = centred.advantages([t.reward for t in group.kept])
+        values = [r for t in group.kept for r in returns(t, self.gamma)]
+        depths = range(self.depth + 1)
+        ways = [[a[max(0, i - d) : i + 1] for a in map(anchors, group.kept) for i in range(len(a))] for d in depths]
+        levels = np.array([compared([tuple(w) for w in way], values, centred) for way in ways])
+        weights = np.array([(d + 1.0) ** self.alpha for d in depths])[:, None] * (levels != 0)
+        steps = iter((weights * levels).sum(0) / np.maximum(weights.sum(0), 1.0))
+        return [
+            per_turn(t, [a + self.step_weight * next(steps) for _ in t.actions])
+            for t, a in zip(group.kept, episode, strict=True)
+        ]

@@ -1,0 +1,56 @@
+"""MT-GRPO: the turns up to the first result are paid for that result, in the group's units, beside the outcome.
+
+An outcome alone pays a good search that a bad answer wasted as if it were bad (2505.11821). Outcome and turn rewards
+are standardised on their own. "aae": A_outcome + coefficient * A_turn up to the first search result, A_outcome after
+it. "cae": the standardised (turn + gamma * outcome) up to there, A_outcome after it.
+
+Deviations: the turn's reward is 1 or 0 by one rule, and the format rewards of the source are left out; an attempt
+without a result has a turn reward of 0 and is "up to there" as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.annotations import annotated, shows_answer
+from sdsearch.objections import alone
+from sdsearch.objective import Credit
+from sdsearch.returns import per_turn, standardised
+from sdsearch.trajectory import Group, Trajectory
+
+
+class MTGRPO(Credit):
+    """Two numbers per trajectory, before and after its first search result, on the tokens of the turns."""
+
+    variant: Literal["aae", "cae"] = "aae"
+    reward: Literal["answer", "gold_passage"] = "answer"
+    """What the first result has to show: an accepted answer, or a gold passage (`DataError` where none is named)."""
+    coefficient: float = 1.0
+    gamma: float = Field(1.0, gt=0, le=1)
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment)
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        first = [next((i for i, n in enumerate(t.turns) if n.kind == "search"), len(t.turns)) for t in group.kept]
+        found = np.array([self.found(t, i) for t, i in zip(group.kept, first, strict=True)])
+        rewards = np.array([t.reward for t in group.kept])
+        after = standardised(rewards)
+        if self.variant == "aae":
+            before = after + self.coefficient * standardised(found)
+        else:
+            before = standardised(found + self.gamma * rewards)
+        rows = zip(group.kept, first, before, after, strict=True)
+        return [per_turn(t, [b if i <= last else a for i in range(len(t.actions))]) for t, last, b, a in rows]
+
+    def found(self, trajectory: Trajectory, turn: int) -> float:
+        """Return the reward of the search in a turn; 0 when there is no such turn."""
+        if self.reward == "answer":
+            return float(turn < len(trajectory.turns) and shows_answer(trajectory, turn))
+        gold = annotated(trajectory.question)
+        return float(any(not gold.isdisjoint(t.hits) for t in trajectory.turns[turn : turn + 1]))

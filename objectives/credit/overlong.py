@@ -1,0 +1,59 @@
+"""DAPO's treatment of length: a reward that falls off softly near the limit, and no blame for what was cut off.
+
+A sound episode that merely ran out of room would be punished as a wrong one, which is noise (Yu et al., 2503.14476,
+section 3.4 and equation 13). So the penalty is put on the reward before the wrapped credit sees it, and trajectories
+that were cut off are never credited; their rewards stay in the group's baseline, as in verl. Here length counts all
+sampled tokens of an episode; running out of turns is a rule of the task and counts as being cut off only where `drop`
+says so: it would take the blame off agents that never answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.objective import Credit, whole
+from sdsearch.probe import Probe
+from sdsearch.returns import kept
+from sdsearch.rewards import rewarded
+from sdsearch.trajectory import Group
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
+
+
+class Overlong(Credit):
+    """The credit `of` the reward less min(1, share of the buffer that is used up) * penalty; NaN where cut off."""
+
+    of: Credit = Field(default="group_mean", validate_default=True)
+    """The credit that sees the shaped reward."""
+    longest: int = Field(256, ge=1)
+    """Sampled tokens at which the penalty is whole."""
+    buffer: int = Field(51, ge=1)
+    """Tokens before it over which the penalty rises from 0: a fifth, as in DAPO (4096 of 20480)."""
+    penalty: float = Field(1.0, ge=0)
+    """The whole penalty."""
+    drop: tuple[Literal["max_turns", "context_full"], ...] = ("context_full",)
+    """The stop reasons of trajectories that are never credited."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.of.needs
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return self.of.objection(experiment)
+
+    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        rewards = [t.reward - self.penalty * self.used(t.sampled) for t in kept(groups)]
+        found = self.of.credits(rewarded(groups, rewards), probe)
+        pairs = zip(kept(groups), found, strict=True)
+        return [whole(t, np.nan) if t.stop_reason in self.drop else self.of.weight * part for t, part in pairs]
+
+    def used(self, length: int) -> float:
+        """Return the share of the buffer that a length has used up, between 0 and 1."""
+        return min(1.0, max(0.0, (length - self.longest + self.buffer) / self.buffer))

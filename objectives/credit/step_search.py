@@ -1,0 +1,56 @@
+"""StepSearch: a search is paid for the gold passages that it adds and fined for those that it fetches again.
+
+Searches are judged where they happen, and queries by whether they ask for what a decomposition of the question asks
+(2505.15107): the last turn has F1 + key * the F1 of the queries' words, a search step * (gain - repetition).
+
+Deviations: the hops' queries stand for the keywords, each compared with its nearest query; a gain is the share of gold
+passages that are new, in place of TF-IDF similarities; without an answer the last turn has `unanswered` alone; in place
+of PPO's critic returns-to-go are standardised over all turns of the group. Its published code pays 1 + step by mistake.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.annotations import annotated, new_hits
+from sdsearch.errors import DataError
+from sdsearch.metrics import f1
+from sdsearch.objections import alone
+from sdsearch.objective import Credit
+from sdsearch.returns import discounted, per_turn
+from sdsearch.trajectory import Group, Trajectory
+from sdsearch.turns import pooled
+
+
+class StepSearch(Credit):
+    """Standardised returns-to-go on the tokens of each turn. Raises `DataError` without gold passages and hops."""
+
+    key: float = 0.618
+    step: float = 0.6
+    unanswered: float = -1.0
+    gamma: float = Field(1.0, gt=0, le=1)
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment)
+
+    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+        """Return one array per kept trajectory, shape [sampled tokens]."""
+        if not group.question.hops:
+            raise DataError(f"question {group.question.id!r}: got no hops, expected data with a decomposition: atlas")
+        returns = pooled([discounted(self.rewards(t), self.gamma) for t in group.kept])
+        return [per_turn(t, own) for t, own in zip(group.kept, returns, strict=True)]
+
+    def rewards(self, trajectory: Trajectory) -> list[float]:
+        """Return the reward of each turn."""
+        gold, asked = annotated(trajectory.question), [h.query for h in trajectory.question.hops]
+        fresh = zip(trajectory.turns, new_hits(trajectory), strict=True)
+        gains = [len(new & gold) / len(gold) - (1 - len(new) / len({*t.hits}) if t.hits else 0.0) for t, new in fresh]
+        final = self.unanswered
+        if trajectory.answer is not None:
+            words = np.mean([max((f1(q, [a]) for q in trajectory.queries), default=0.0) for a in asked])
+            final = f1(trajectory.answer, trajectory.question.answers) + self.key * float(words)
+        return [self.step * g + final * (i == len(gains) - 1) for i, g in enumerate(gains)]

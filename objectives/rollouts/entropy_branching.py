@@ -1,0 +1,57 @@
+"""ARPO's rollouts: after a search result that made the policy less sure, the turn is played a second time.
+
+Results of tools unsettle a policy, and what it writes right after them is where trying more pays (ARPO, RUC-NLPIR):
+of `train.group` rollouts `initial` are played first; a turn after a result is played again with the probability
+`base` + `weight` * (its entropy - that of the first turn); what is left of the budget is played from the beginning.
+
+Deviations: entropy is the mean -log p of the `first` tokens sampled in the turn, in nats, not that of the top 10 logits
+over log V; turns are branched when the rollouts that hold them have ended, first turns first, and each at most once.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from pydantic import Field
+
+from sdsearch.forest import Place, fill, grow
+from sdsearch.rollout import Play, Rollouts
+from sdsearch.trajectory import Group
+from sdsearch.turns import surprise
+
+
+class EntropyBranching(Rollouts):
+    """`train.group` rollouts of each question, some of which left others after a search result."""
+
+    initial: int = Field(4, ge=1)
+    base: float = Field(0.5, ge=0, le=1)
+    weight: float = Field(0.2, ge=0)
+    first: int = Field(10, ge=1)
+    """Tokens of a turn that tell how unsure the policy is."""
+
+    def objection(self, experiment: Any) -> str | None:
+        """See `Component`."""
+        if self.initial <= (group := experiment.train.group):
+            return None
+        return f"got initial: {self.initial}, expected at most train.group, which is {group}"
+
+    def collect(self, play: Play) -> list[Group]:
+        """Return one group per question."""
+        groups = play.collect(play.questions, min(self.initial, play.group))
+        dice, turn = Random(f"entropy/{play.seed}"), 1
+        while any(len(t.actions) > turn for g in groups for t in g.trajectories):
+            places = [self.choose(g, turn, dice)[: play.group - len(g.trajectories)] for g in groups]
+            groups, turn = grow(play, groups, places), turn + 1
+        return fill(play, groups, play.group)
+
+    def choose(self, group: Group, turn: int, dice: Random) -> list[Place]:
+        """Return the trajectories, each with the turn, that are left at this turn."""
+        found = []
+        for i, t in enumerate(group.trajectories):
+            mine = len(t.actions) > turn and not t.lost and (t.branch is None or t.branch[1] < turn)
+            if mine and t.turns[turn - 1].kind == "search":
+                unsure = surprise(t, self.first)
+                if dice.random() < self.base + self.weight * (unsure[turn] - unsure[0]):
+                    found.append((i, turn))
+        return found

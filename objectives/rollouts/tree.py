@@ -1,0 +1,55 @@
+"""Tree-GRPO's rollouts: a few trees per question, grown from random turns, so that leaves share what came before.
+
+Rollouts with a common beginning cost less than independent ones, and what sets two leaves of a tree apart happened
+after their fork (Tree-GRPO, ICLR 2026): `trees` first rollouts, then `rounds` times, in each tree, `expand` random
+turns are played on from, and `train.group` leaves are kept.
+
+Deviations: leaves beyond `train.group` are not played instead of being dropped, trees take turns; a tree whose only
+turn is its first grows from the question.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from pydantic import Field
+
+from sdsearch.forest import Place, grow, owner
+from sdsearch.rollout import Play, Rollouts
+from sdsearch.trajectory import Group
+
+
+class Tree(Rollouts):
+    """`train.group` rollouts of each question in `trees` trees; each tells by `branch` which one it left, and where."""
+
+    trees: int = Field(2, ge=1)
+    expand: int = Field(2, ge=1)
+    rounds: int = Field(1, ge=1)
+
+    def objection(self, experiment: Any) -> str | None:
+        """See `Component`."""
+        group, most = experiment.train.group, self.trees * (1 + self.expand * self.rounds)
+        if self.trees <= group <= most:
+            return None
+        return f"train.group is {group}, and {self.trees} trees have at least {self.trees} leaves and at most {most}"
+
+    def collect(self, play: Play) -> list[Group]:
+        """Return one group per question."""
+        groups = play.collect(play.questions, min(self.trees, play.group))
+        dice = Random(f"tree/{play.seed}")
+        for _ in range(self.rounds):
+            groups = grow(play, groups, [self.choose(g, dice)[: play.group - len(g.trajectories)] for g in groups])
+        return groups
+
+    def choose(self, group: Group, dice: Random) -> list[Place]:
+        """Return the places that a round grows from: one of each tree, then another, and so on."""
+        drawn = []
+        for root in range(self.trees):
+            mine = [(i, t) for i, t in enumerate(group.trajectories) if owner(group, (i, 0))[0] == root and not t.lost]
+            inner = sorted({owner(group, (i, n)) for i, t in mine for n in range(1, len(t.actions))})
+            places = inner or [(i, 0) for i, t in mine[:1] if t.actions]
+            if places:
+                more = dice.choices(places, k=max(0, self.expand - len(places)))
+                drawn.append([*dice.sample(places, min(self.expand, len(places))), *more])
+        return [own[n] for n in range(self.expand) for own in drawn]

@@ -1,0 +1,53 @@
+"""CISPO: a policy gradient whose importance weight is clipped and has no gradient, so that no token is ever dropped.
+
+PPO's clip takes away the gradient of exactly the tokens that change most, often the rare ones where reasoning turns
+(MiniMax, 2506.13585). Implementations differ in the lower bound: the paper leaves it open in
+effect and so does TRL, verl has both; `clip` chooses. The upper bound is not published: the default counts a ratio at
+most 5 times, as ScaleRL does (2510.13786). The mean is over tokens, as in the paper. It differs from `truncated_pg` by
+the lower bound alone, and from REINFORCE only where the policy has moved: `train.epochs` above 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+
+from sdsearch.divergence import entropy, ratio
+from sdsearch.objections import uncredited
+from sdsearch.objective import Rows, Selection, Term, Values
+from sdsearch.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
+
+
+class CISPO(Term):
+    """-clip(ratio) * credit * log p on every credited token, without gradient through the ratio."""
+
+    follows_credit: ClassVar[bool] = True
+    clip: float | None = Field(None, gt=0, lt=1)
+    """The ratio counts as no less than 1 minus this; None: as what it is."""
+    clip_high: float = Field(4.0, gt=0)
+    """The ratio counts as no more than 1 plus this."""
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return uncredited(experiment)
+
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        """Choose every token that was ever credited."""
+        return Selection(~table.credit.isnan())
+
+    def values(self, rows: Rows) -> Values:
+        """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
+        logprob = rows.logprob
+        with torch.no_grad():
+            moved = ratio(logprob, rows.table.logprob)
+            held = moved.clamp(0.0 if self.clip is None else 1 - self.clip, 1 + self.clip_high)
+            metrics = {
+                "clipped": (moved != held).to(moved.dtype),
+                "log_ratio": (logprob - rows.table.logprob).abs(),
+                "entropy": entropy(rows.logits),
+            }
+        return Values(-held * rows.table.credit * logprob, metrics)

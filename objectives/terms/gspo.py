@@ -1,0 +1,55 @@
+"""GSPO: the clipped policy gradient with one ratio for a whole trajectory.
+
+The reward is the sequence's, so the correction for old samples should be too: ratios of single tokens add noise that
+grows with the length (Zheng et al., 2507.18071). This is the paper's token form: the ratio is the sequence's, the
+gradient flows through each token's own log-probability, so credit may differ from token to token; where it does not,
+the gradient is the sequence form's. Observations were not sampled and do not count. While the weights are those that
+sampled, it is `clipped_pg` with `normalise: trajectory`: `train.epochs` above 1 tells them apart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from sdsearch.divergence import LIMIT, entropy
+from sdsearch.objections import uncredited
+from sdsearch.objective import Rows, Selection, Term, Values
+from sdsearch.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
+
+
+class GSPO(Term):
+    """-min(s * credit, clip(s) * credit), s = exp(mean log-ratio of the trajectory's credited tokens)."""
+
+    follows_credit: ClassVar[bool] = True
+    normalise: Literal["token", "trajectory", "constant"] = "trajectory"
+    clip: float = Field(3e-4, gt=0, lt=1)
+    """The ratio may fall by this much before the gradient stops; a mean over tokens moves little."""
+    clip_high: float = Field(4e-4, gt=0)
+    """The ratio may rise by this much."""
+
+    def objection(self, experiment: Experiment) -> str | None:
+        return uncredited(experiment)
+
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        """Choose every token that was ever credited."""
+        return Selection(~table.credit.isnan())
+
+    def values(self, rows: Rows) -> Values:
+        """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
+        credit, logprob = rows.table.credit, rows.logprob
+        with torch.no_grad():
+            apart = logprob - rows.table.logprob
+            owner, nothing = rows.table.trajectory, apart.new_zeros(len(rows.table.trajectories))
+            size = nothing.index_add(0, owner, torch.ones_like(apart))[owner]
+            ratio = (nothing.index_add(0, owner, apart)[owner] / size).clamp(-LIMIT, LIMIT).exp()
+        moved = ratio * (logprob - logprob.detach()).exp()
+        free, held = moved * credit, moved.clamp(1 - self.clip, 1 + self.clip_high) * credit
+        clipped = (held < free).detach().to(free.dtype)
+        metrics = {"clipped": clipped, "log_ratio": apart.abs(), "entropy": entropy(rows.logits.detach())}
+        return Values(-torch.minimum(free, held), metrics)

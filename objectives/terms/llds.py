@@ -1,0 +1,56 @@
+"""LLDS: hold what deserves no blame where it was, when an action of it has become less likely as a whole.
+
+GRPO on search agents collapses after the likelihood of right answers has long fallen, dragged down with wrong ones that
+share their tokens (Deng et al., 2512.04220: lazy likelihood displacement). So the fall of a token's log-probability is
+a loss, for tokens of credit >= 0 only, and only in actions, or trajectories, whose likelihood has fallen altogether;
+the action-level gate is their best. The mean is over all credited tokens, as in the authors' code, where the weight is
+0.2 and the threshold 0; that code can treat answers apart, which is not offered. Before a step's first update nothing
+has fallen but by rounding, which differs between sampler and trainer, and a gradient does not care how little: hence
+the threshold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field
+
+from sdsearch.objections import uncredited
+from sdsearch.objective import Rows, Selection, Step, Term, Values
+from sdsearch.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
+
+
+class LLDS(Term):
+    """max(0, log p sampled - log p) on the tokens of credit >= 0 whose action has become less likely; 0 elsewhere."""
+
+    weight: float | Step = 0.2
+    gate: Literal["action", "trajectory"] = "action"
+    """What has to have become less likely: the action or the trajectory, summed over its tokens of credit >= 0."""
+    threshold: float = Field(1e-3, ge=0)
+    """By how much it has to be: nats."""
+
+    def objection(self, experiment: Experiment) -> str | None:
+        if experiment.train.epochs == 1:
+            return "train.epochs is 1, so that it only ever sees the policy that sampled: expected at least 2"
+        return uncredited(experiment)
+
+    def select(self, table: TokenTable, seed: int) -> Selection:
+        """Choose every token that was ever credited: they are what the mean is over."""
+        return Selection(~table.credit.isnan())
+
+    def values(self, rows: Rows) -> Values:
+        """Return losses [rows]; logs how many tokens are held."""
+        table = rows.table
+        fallen = table.logprob - rows.logprob
+        blameless = table.credit >= 0
+        place = table.trajectory
+        if self.gate == "action":
+            place = place * (int(table.turn.max()) + 1) + table.turn
+        part = torch.where(blameless, fallen.detach(), 0.0)
+        total = part.new_zeros(int(place.max()) + 1).index_add(0, place, part)
+        held = blameless & (total[place] > self.threshold)
+        return Values(torch.where(held, fallen.relu(), 0.0), {"held": held.to(fallen.dtype)})

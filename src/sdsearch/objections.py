@@ -1,0 +1,29 @@
+"""What several components have against the same experiments: see `Component.objection`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdsearch.spec import Experiment
+
+
+def alone(experiment: Experiment) -> str | None:
+    """Object to groups of one, for what compares the rollouts of a question; tree-like rollouts make their own size."""
+    if experiment.train.group > 1 or experiment.train.rollouts.type not in ("independent", "mixed"):
+        return None
+    return "train.group is 1, so that no rollout has others to be compared with: expected at least 2"
+
+
+def uncredited(experiment: Experiment) -> str | None:
+    """Object to an objective without credit, for a term that has no rows then."""
+    if experiment.objective is None or experiment.objective.credit:
+        return None
+    return "objective.credit is empty, so that it has no rows: add a credit, such as group_mean"
+
+
+def two_critics(experiment: Experiment) -> str | None:
+    """Object to a second credit that teaches the critic: there is one, which would be told two things."""
+    credit = experiment.objective.credit if experiment.objective else []
+    names = [c.type for c in credit if "critic" in c.needs]
+    return f"the credits {', '.join(names)} would all teach the one critic: keep one of them" if names[1:] else None

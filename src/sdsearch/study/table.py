@@ -1,0 +1,143 @@
+"""What a study found, written down: `table.md` for readers, `results.csv` and `pairs.csv` for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sdsearch.run import replace
+from sdsearch.study.bootstrap import LEVEL, RESAMPLES, Estimate
+from sdsearch.study.checklist import checklist
+from sdsearch.study.comparison import Comparison
+from sdsearch.study.record import Record
+
+READING = f"""\
+In brackets: {LEVEL:.0%} percentile bootstrap intervals over seeds ({RESAMPLES:,} resamples, a fixed seed); an arm with
+one seed has none. With a handful of seeds they are too narrow. They say how figures vary with the seed of training,
+not how they would with other questions, data or models, and are not corrected for the number of comparisons.
+Differences are paired by seed."""
+TARGETS = """\
+The median over seeds of the first evaluation that was as good. A seed that never was is censored: it counts as later
+than all others; where the median or an end of its interval falls on such a seed, it is "not in" what the arm had."""
+
+
+def document(found: Comparison) -> str:
+    """Return table.md."""
+    study = found.study
+    (quantity, amount), reference = next(iter(study.budget.items())), study.reference
+    lines = [
+        f"# {study.name}",
+        "",
+        f"{len(found.done)} of {len(found.jobs)} runs are done. Each may cost {amount:,} {quantity}.",
+    ]
+    if short := [r.job.name for r in found.done if not r.met]:
+        lines.append(f"**Not matched**: {', '.join(short)} ended at `train.steps`, short of the budget.")
+    lines += ["", "## Held-out exact match", "", READING, ""]
+    area = f"area to {found.horizon:,.0f} {quantity}" if found.done else "area"
+    head = ["arm", "seeds", "final", area, f"final, minus {reference}", f"area, minus {reference}"]
+    lines += grid(head, (results(found, arm) for arm in study.arms))
+    lines += ["", "The area is the mean of exact match over the budget, linear between evaluations.", ""]
+    lines += ["## Spent", "", "Means over seeds; the last column with its interval, paired by seed.", ""]
+    head = ["arm", "steps", "rollouts", "tokens", "seconds", f"seconds a step / {reference}"]
+    lines += grid(head, (spent(found, arm) for arm in study.arms))
+    if study.targets:
+        lines += ["", "## When a target was first reached", "", TARGETS, ""]
+        head = ["arm", "target", "seeds that reached it", "steps", "rollouts"]
+        lines += grid(head, (target(found, arm, t) for arm in study.arms for t in study.targets))
+    lines += ["", "## Failures", ""]
+    lines += [f"- {job.name}: {said.splitlines()[0]}\n\n{block(said)}\n" for job, said in found.failed.items()]
+    missing = [j.name for j, r in found.every.items() if not r.done and j not in found.failed]
+    lines += [f"- not run, or not to its end: {', '.join(missing)}"] * bool(missing)
+    lines += ["none"] * (not found.failed and not missing)
+    lines += ["", "## Checklist", "", *(f"{i}. **{k}.** {v}" for i, (k, v) in enumerate(checklist(found), 1))]
+    return "\n".join(lines) + "\n"
+
+
+def results(found: Comparison, arm: str) -> list[str]:
+    """Return the row of an arm in the first table."""
+    own = [shown(found.mean(arm, figure), "{:.3f}") for figure in found.figures.values()]
+    pairs = [found.pair(arm, found.study.reference, figure) for figure in found.figures]
+    minus = [shown(pair and pair.difference, "{:+.3f}") if arm != found.study.reference else "" for pair in pairs]
+    return [arm, f"{len(found.arms[arm])} of {len(found.study.seeds)}", *own, *minus]
+
+
+def spent(found: Comparison, arm: str) -> list[str]:
+    """Return what an arm has cost."""
+    steps = found.mean(arm, lambda r: r.steps)
+    costs = [found.mean(arm, lambda r, q=q: getattr(r.spent, q)) for q in ("rollouts", "tokens", "seconds")]  # type: ignore[misc]
+    means = [f"{e.value:,.0f}" if e else "-" for e in (steps, *costs)]
+    return [arm, *means, shown(found.cost(arm), "{:.2f}")]
+
+
+def target(found: Comparison, arm: str, goal: float) -> list[str]:
+    """Return when an arm reached a target."""
+    records = found.arms[arm].values()
+    count = sum(r.reached(goal) is not None for r in records)
+    most = {
+        "steps": max((r.steps for r in records), default=0),
+        "rollouts": max((r.spent.rollouts for r in records), default=0),
+    }
+    told = [shown(found.reached(arm, goal, q), "{:,.0f}", f"not in {m:,.0f}") for q, m in most.items()]
+    return [arm, f"{goal:g}", f"{count} of {len(records)}", *told]
+
+
+def shown(value: Estimate | None, form: str, never: str = "never") -> str:
+    """Return an estimate as text, with its interval if it has one."""
+    if value is None:
+        return "-"
+    one, *ends = (never if x is None or math.isinf(x) else form.format(x) for x in value)
+    return one if value.low is None else f"{one} [{ends[0]}, {ends[1]}]"
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def block(text: str) -> str:
+    """Return the rest of a text as preformatted lines."""
+    return "\n".join(f"      {line}" for line in text.splitlines()[1:])
+
+
+def runs(found: Comparison) -> list[dict[str, Any]]:
+    """Return a row for each run: its state, its figures, and when, or up to when not, it reached each target."""
+    rows = []
+    for job, record in found.every.items():
+        state = "done" if record.done else "failed" if job in found.failed else "missing"
+        row: dict[str, Any] = {"arm": job.arm, "seed": job.seed, "state": state, "steps": record.steps}
+        row |= record.spent.record()
+        if record.done:
+            row |= {name: figure(record) for name, figure in found.figures.items()}
+            for goal in found.study.targets:
+                row |= censored(record, goal)
+        rows.append(row)
+    return rows
+
+
+def censored(record: Record, goal: float) -> dict[str, Any]:
+    """Return whether a target was reached, and at which step and rollouts: the last ones where it was not."""
+    point = record.reached(goal)
+    at = point or record.points[-1]
+    return {f"reached_{goal:g}": bool(point), f"steps_{goal:g}": at.steps, f"rollouts_{goal:g}": at.rollouts}
+
+
+def differences(found: Comparison) -> list[dict[str, Any]]:
+    """Return a row for any two arms and figure."""
+    return [
+        {"arm": p.arm, "other": p.other, "figure": p.figure, "seeds": p.seeds, "difference": p.difference.value}
+        | {"low": p.difference.low, "high": p.difference.high}
+        for p in found.pairs()
+    ]
+
+
+def save(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write rows as CSV; what a row lacks stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace(path, lambda file: file.write_text(text.getvalue()))

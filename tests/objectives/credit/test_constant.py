@@ -1,0 +1,14 @@
+import numpy as np
+
+from sdsearch.objectives.credit.constant import Constant
+from sdsearch.testing import check_credit, example_groups
+
+
+def test_contract() -> None:
+    check_credit(Constant())
+
+
+def test_every_token_gets_it() -> None:
+    mixed = example_groups()[0]
+    assert {x for part in Constant(value=-0.5).assign(mixed) for x in part} == {-0.5}
+    assert np.concatenate(Constant().assign(mixed)).sum() == sum(t.sampled for t in mixed.kept)

@@ -1,0 +1,58 @@
+from collections.abc import Callable, Sequence
+from math import tanh
+
+import numpy as np
+import pytest
+
+from sdsearch.objective import Hints, Teacher
+from sdsearch.objectives.credit.turnsight import TurnSight
+from sdsearch.probe import Numbers, Probe
+from sdsearch.returns import per_turn
+from sdsearch.testing import check_credit
+from sdsearch.trajectory import Group, Trajectory, Turn
+from sdsearch.turns import agreed
+
+SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
+
+
+class Reference(Probe):
+    """Likes each turn so much more with a hint as it was told to."""
+
+    def __init__(self, *gaps: Sequence[float]) -> None:
+        self.gaps = gaps
+
+    def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
+        assert teacher == "frozen"
+        kept = [t for g in groups for t in g.kept]
+        return [per_turn(t, np.array(own) * (hints is not None) - 1) for t, own in zip(kept, self.gaps, strict=True)]
+
+
+def test_contract() -> None:
+    check_credit(TurnSight())
+
+
+def test_by_hand(attempt: Callable[..., Trajectory], by_turns: Callable[..., list[list[float]]]) -> None:
+    """The gaps are 3 and -4, their root mean square sqrt(12.5); after the answer nothing follows: 9 is ignored."""
+    plays = attempt(1, SEARCH, ANSWER, shown=["A fact."]), attempt(0, SEARCH, ANSWER, shown=["A fact."])
+    group = Group(plays[0].question, plays)
+    credit = TurnSight(horizons=(1,), base={"type": "group_mean", "scale": "none", "weight": 2.0})
+    found = by_turns(group, credit.credits([group], Reference([3, 9], [-4, 9])))
+    assert found[0] == pytest.approx([1 + tanh(3 / 12.5**0.5) / 4, 1], rel=1e-5)
+    assert found[1] == pytest.approx([-1 - tanh(4 / 12.5**0.5) / 4, -1], rel=1e-5)
+
+
+def test_nothing_follows_anywhere(
+    attempt: Callable[..., Trajectory], by_turns: Callable[..., list[list[float]]]
+) -> None:
+    group = Group(attempt(1, ANSWER).question, (attempt(1, ANSWER), attempt(0, ANSWER)))
+    credit = TurnSight(base={"type": "group_mean", "scale": "none"})
+    assert by_turns(group, credit.credits([group], Reference([1e-9], [2e-9]))) == [[0.5], [-0.5]]
+
+
+def test_most_readings_decide() -> None:
+    gaps = np.array([[0.1, -0.2, np.nan, -1.0], [0.3, 0.2, np.nan, np.nan], [-0.5, np.nan, np.nan, -2.0]])
+    assert agreed(gaps) == pytest.approx([0.2, 0.0, 0.0, -1.5])
+
+
+def test_it_needs_the_first_weights() -> None:
+    assert TurnSight().needs == {"frozen"}

@@ -1,0 +1,27 @@
+from collections.abc import Callable
+
+from sdsearch.objectives.hints.next_searches import NextSearches
+from sdsearch.testing import check_hint
+from sdsearch.trajectory import Group, Trajectory, Turn
+
+TURNS = Turn("search", "one"), Turn("invalid", "no action"), Turn("search", "two"), Turn("answer", "here")
+SHOWN = ["<information>A a</information>", "Not valid.", "<information>B b</information>"]
+
+
+def test_contract() -> None:
+    check_hint(NextSearches())
+
+
+def test_a_turn_is_told_what_came_of_it(attempt: Callable[..., Trajectory]) -> None:
+    """Its own query is not told; a notice is no result; nothing comes after the answer."""
+    played = attempt(1, *TURNS, shown=SHOWN)
+    group = Group(played.question, (played,))
+    one, two, three, four = NextSearches(count=1).tell(played)
+    assert NextSearches(count=1).texts([group], 0) == [[(one, two, three, four)]]
+    assert (one, four) == ("What happens next:\nA a\n\n", None)
+    assert two == "What happens next:\ntwo B b\n\n"
+    assert three == "What happens next:\nB b\n\n"
+    both, *_ = NextSearches(count=2, template="{events}").tell(played)
+    assert both == "A a two B b"
+    cut, *_ = NextSearches(count=2, template="{events}", max_words=3).tell(played)
+    assert cut == "A a two"

@@ -1,0 +1,168 @@
+"""The figures of a study, by hand: records are written as a run writes them."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sdsearch.loading import load_any
+from sdsearch.study.board import Board
+from sdsearch.study.comparison import Comparison
+from sdsearch.study.curves import curves, draw
+from sdsearch.study.record import Record
+from sdsearch.study.spec import Job, Study, jobs
+from sdsearch.study.table import document, runs, save
+
+Write = Callable[..., Path]
+
+
+def record(job: Job, judged: dict[int, float], steps: int, seconds: float = 1.0, tokens: int = 100) -> None:
+    """Write metrics.jsonl: 6 rollouts a step, exact match at some steps."""
+    lines = []
+    for step in range(steps + 1):
+        if step:
+            spent = {"rollouts": 6.0 * step, "tokens": float(tokens * step), "seconds": seconds * step}
+            retrieval = {"calls": 2, "outages": 1}
+            lines.append({"step": step, "train": {}, "spent": spent, "retrieval": retrieval})
+        if step in judged:
+            lines.append({"step": step, "evaluate": {"exact_match": judged[step]}, "seconds": {"generate": 3600.0}})
+    job.experiment.folder.mkdir(parents=True)
+    (job.experiment.folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+
+
+@pytest.fixture
+def found(study: Write) -> Comparison:
+    """Return a study with seed 2 of `twin` failed."""
+    loaded = load_any(study("pair", ("[0, 1]", "[0, 1, 2]"), ("rollouts: 16", "rollouts: 12"), ("[0.5]", "[0.5, 0.9]")))
+    planned = {job.name: job for job in jobs(loaded)}
+    record(planned["plain/0"], {0: 0.0, 2: 0.4}, 2)
+    record(planned["plain/1"], {0: 0.2, 2: 0.6}, 2, seconds=2.0, tokens=200)
+    record(planned["plain/2"], {0: 0.1, 1: 0.7, 2: 0.5}, 2)
+    record(planned["twin/0"], {0: 0.0, 1: 0.8, 2: 0.8}, 2, seconds=3.0)
+    record(planned["twin/1"], {0: 0.2, 2: 0.8}, 2, seconds=3.0)
+    record(planned["twin/2"], {0: 0.1}, 1)
+    assert isinstance(loaded.spec, Study)
+    said = "exit code 1, after step 1; the end of x:\n  Traceback\n  boom"
+    return Comparison(loaded.spec, list(planned.values()), {planned["twin/2"]: said})
+
+
+def test_a_run_is_done_when_it_was_judged_after_its_end(found: Comparison) -> None:
+    assert [r.job.name for r in found.done] == ["plain/0", "plain/1", "plain/2", "twin/0", "twin/1"]
+    (job,) = (j for j in found.jobs if j.name == "plain/0")
+    path = job.experiment.folder / "metrics.jsonl"
+    whole = path.read_text().splitlines(True)
+    for cut in ("".join(whole[:-1]), "".join(whole)[:-1], ""):  # no last evaluation; a line half written; nothing
+        path.write_text(cut)
+        assert not Record.of(job).done
+
+
+def test_means_areas_and_costs(found: Comparison) -> None:
+    exact_match, area = found.figures.values()
+    assert [exact_match(r) for r in found.arms["plain"].values()] == [0.4, 0.6, 0.5]
+    # Between evaluations it is linear: (0 + .4) / 2, (.2 + .6) / 2, ((.1 + .7) / 2 + (.7 + .5) / 2) / 2.
+    assert [area(r) for r in found.arms["plain"].values()] == pytest.approx([0.2, 0.4, 0.5])
+    mean = found.mean("plain", exact_match)
+    assert mean is not None
+    assert mean == pytest.approx((0.5, 0.4, 0.6))  # 1 of 27 resamples has the mean .4: 3.7 % > 2.5 %
+    cost = found.cost("twin")
+    assert cost is not None
+    assert cost == pytest.approx(((3 / 1 + 3 / 2) / 2, 1.5, 3.0))
+
+
+def test_differences_are_paired_by_seed(found: Comparison) -> None:
+    pair = found.pair("twin", "plain", "exact_match")
+    assert pair is not None
+    assert pair.seeds == 2
+    assert pair.difference == pytest.approx((0.3, 0.2, 0.4))
+    both = {(p.arm, p.other): p.difference.value for p in found.pairs() if p.figure == "area"}
+    assert both == {("twin", "plain"): pytest.approx(0.25), ("plain", "twin"): pytest.approx(-0.25)}
+
+
+def test_a_target_that_is_never_reached_is_censored(found: Comparison) -> None:
+    # Of `plain`, seed 0 never reaches .5; the others do after 2 steps and after 1.
+    assert found.reached("plain", 0.5, "steps") == (2.0, 1.0, float("inf"))
+    assert found.reached("plain", 0.5, "rollouts") == (12.0, 6.0, float("inf"))
+    table = document(found)
+    assert "| plain | 0.5 | 2 of 3 | 2 [1, not in 2] | 12 [6, not in 12] |" in table
+    assert "| plain | 0.9 | 0 of 3 | not in 2 [not in 2, not in 2] | not in 12 [not in 12, not in 12] |" in table
+    assert "| twin | 0.5 | 2 of 2 | 2 [1, 2] | 9 [6, 12] |" in table
+    rows = {(r["arm"], r["seed"]): r for r in runs(found)}
+    censored = rows["plain", 0]
+    assert [censored[f"{k}_0.5"] for k in ("reached", "steps", "rollouts")] == [False, 2, 12.0]
+    assert rows["twin", 2] == {
+        **{"arm": "twin", "seed": 2, "state": "failed", "steps": 1},
+        **{"rollouts": 6.0, "tokens": 100.0, "seconds": 1.0},
+    }
+
+
+def test_the_table_and_its_checklist(found: Comparison, tmp_path: Path) -> None:
+    table = document(found)
+    assert "5 of 6 runs are done. Each may cost 12 rollouts." in table
+    assert "| twin | 2 of 3 | 0.800 [0.800, 0.800] |" in table
+    assert "| +0.300 [+0.200, +0.400] | +0.250 [+0.100, +0.400] |" in table
+    assert "- twin/2: exit code 1, after step 1; the end of x:" in table
+    assert "boom" in table
+    assert "Not matched" not in table
+    items = {line.split("**")[1]: line for line in table.splitlines() if line[:1].isdigit() and "**" in line}
+    assert len(items) == 15
+    assert "3 (0, 1, 2), the same for every arm" in items["Seeds."]
+    # Areas of twin: (.4 + .8) / 2 and .5; those of plain on these seeds: .2 and .4.
+    # Tokens: 266.7 of plain, 200 of twin on average; seconds 2.67 and 6.
+    assert "rollouts (12 each;" in items["What is matched."]
+    assert "steps 0.0%, rollouts 0.0%, tokens 33.3%, seconds 125.0%" in items["What is matched."]
+    assert "13.00 h of evaluation in 6 runs" in items["Compute."]
+    assert "66 rollouts" in items["Compute."]
+    assert "2 questions are in both" in items["Data and splits."]
+    assert "`tuning` of the study is empty" in items["Hyper-parameters."]
+    assert "1 runs failed, 0 not run or not ended; 11 outages in 22 retrievals" in items["Failures and outages."]
+    assert "standard error alone is 0.354" in items["Variance."]  # sqrt(.5 * .5 / 2)
+    save(runs(found), tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open() as file:
+        assert [r["exact_match"] for r in csv.DictReader(file)] == ["0.4", "0.8", "0.6", "0.8", "0.5", ""]
+
+
+def test_a_run_that_ends_short_of_the_budget_is_named(study: Write) -> None:
+    loaded = load_any(study("pair", ("rollouts: 16", "rollouts: 99"), ("[0, 1]", "[0]")))
+    planned = jobs(loaded)
+    record(planned[0], {0: 0.0, 4: 0.4}, 4)
+    assert isinstance(loaded.spec, Study)
+    found = Comparison(loaded.spec, planned, {})
+    assert found.horizon == 24.0
+    table = document(found)
+    assert "**Not matched**: plain/0 ended at `train.steps`, short of the budget." in table
+    assert "- not run, or not to its end: twin/0" in table
+
+
+def test_curves(found: Comparison, tmp_path: Path) -> None:
+    rows = curves(found)
+    steps = [(r["x"], r["exact_match"]) for r in rows if (r["arm"], r["quantity"]) == ("plain", "steps")]
+    # After step 1 seeds 0 and 1 were not judged: halfway, .2 and .4; seed 2 was: .7.
+    assert steps == [(0.0, pytest.approx(0.1)), (1.0, pytest.approx(1.3 / 3)), (2.0, pytest.approx(0.5))]
+    # Tokens: up to where the shortest run ended, at 200; seed 1 was then halfway, at .4.
+    tokens = [(r["x"], r["exact_match"]) for r in rows if (r["arm"], r["quantity"]) == ("plain", "tokens")]
+    assert tokens[-1] == (200.0, pytest.approx((0.4 + 0.4 + 0.5) / 3))
+    draw(found, rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 20_000
+
+
+def test_the_board(found: Comparison) -> None:
+    screen = Console(force_terminal=True, width=100, record=True, color_system=None)
+    failing = next(iter(found.failed))
+    done = [r.job for r in found.done]
+    with Board(found.jobs, done[:4], screen) as board:
+        board.ended(done[4], "")
+        board.ended(failing, "exit code 1\n  boom")
+        board.show([failing])
+    text = screen.export_text()
+    assert "4 of 6 runs are there already" in text
+    assert "[5/6] twin/1: exact match 0.800 after 2 steps, 12 rollouts, 6 s" in text
+    assert "[6/6] twin/2: FAILED: exit code 1\n  boom" in text
+    row = next(line for line in text.splitlines() if "twin" in line and "│" in line)
+    assert [w.strip() for w in row.split("│")[1:-1]] == ["twin", "2/3", "1", "seed 2: step 1", "0.800"]
+    plain = Console(width=100, record=True)
+    with Board(found.jobs, done, plain) as board:
+        board.show([failing])
+    assert plain.export_text() == "5 of 6 runs are there already\n"

@@ -1,0 +1,28 @@
+"""docs/methods.md has a row for every method that comes with the package, and none for what does not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sdsearch
+
+SPECS = Path(sdsearch.__file__).parent / "specs"
+TEXT = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("methods/*.yaml")), ids=lambda path: str(path.stem))
+def test_it_has_a_row(path: Path) -> None:
+    rows = [line for line in TEXT.splitlines() if line.startswith("|") and f"(../specs/methods/{path.name})" in line]
+    assert len(rows) == 1
+
+
+def test_every_row_names_a_spec() -> None:
+    linked = re.findall(r"\(\.\./specs/([^)]+)\)", TEXT)
+    assert [name for name in linked if not (SPECS / name).exists()] == []
+
+
+def test_rows_are_whole() -> None:
+    tables = re.split(r"\n\n+", TEXT)
+    for lines in (t.splitlines() for t in tables if t.startswith("|")):
+        assert len({line.count("|") for line in lines}) == 1, lines[0]

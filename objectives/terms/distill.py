@@ -11,7 +11,7 @@ above the exact Jensen-Shannon or KL divergence, and mass that leaves the suppor
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -29,7 +29,8 @@ class Distill(Term):
     """A divergence between the policy and its hinted self; no gradient reaches the teacher."""
 
     normalise: Literal["token", "trajectory"] = "trajectory"
-    hint: Hint
+    hint: Hint | None
+    """What the teacher sees in front; null: what the policy saw, for a teacher with other weights."""
     rows: Literal["query", "answer", "think", "policy"] = "query"
     """The tokens to distil: of one span, or all that were sampled."""
     divergence: Divergence = "jsd"
@@ -42,16 +43,26 @@ class Distill(Term):
     tail: Tail = "bucket"
     """The mass of all other tokens: one more token, spread over those kept, or left out of the sum."""
     teacher: Teacher = "live"
-    """The weights that teach: the policy's own, their moving average (at the rate `train.ema`), or the first ones."""
+    """The weights that teach: the policy's own, their moving average (at the rate `train.ema`), the first ones, or
+    those of the spec's `teacher`."""
     gate: Literal["all", "mixed", "has_correct"] = "all"
     """Which groups: all, those with right and wrong answers, or those with a right one."""
     correct_by: Literal["f1", "exact_match"] = "f1"
     """What `gate` calls right: an F1, or an exact match, above 0."""
 
+    def objection(self, experiment: Any) -> str | None:
+        if self.hint is None and self.teacher == "live":
+            return "without a hint the live teacher is the policy itself: name a hint, or other weights"
+        if experiment.train.group == 1 and (self.gate == "mixed" or (self.hint and self.hint.type == "peer_success")):
+            return "train.group is 1, so that no attempt has peers and nothing passes: expected at least 2"
+        return None
+
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""
+        # An empty text in front leaves the prompt as it was.
+        texts = self.hint.texts(table.groups, seed) if self.hint else [[""] * len(g.kept) for g in table.groups]
         hints: list[Told] = []
-        for group, told_of in zip(table.groups, self.hint.texts(table.groups, seed), strict=True):
+        for group, told_of in zip(table.groups, texts, strict=True):
             hints += told_of if self.passes(group) else [None] * len(group.kept)
         wanted = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
         return Selection(wanted, self.teacher, hints)

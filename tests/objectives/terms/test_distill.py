@@ -111,7 +111,7 @@ def test_top_k_of_the_vocabulary_or_more_is_exact() -> None:
         assert torch.equal(distill(top_k=k).values(Rows(table, student, teacher)).loss, exact)
 
 
-@pytest.mark.parametrize("settings", [{"beta": 0}, {"beta": 1}, {"top_k": 0}, {"rows": "markup"}, {"hint": None}])
+@pytest.mark.parametrize("settings", [{"beta": 0}, {"beta": 1}, {"top_k": 0}, {"rows": "markup"}, {"hint": 3}])
 def test_settings(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         distill(**settings)

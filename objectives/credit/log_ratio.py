@@ -1,0 +1,55 @@
+"""How much more a teacher that knows more likes what was sampled: the credit that self-distillation implies.
+
+A policy gradient on log p(teacher) - log p(sampled) is, in expectation, that of the reverse KL from teacher to policy,
+one sampled token in place of the sum over the vocabulary: the usual form of on-policy distillation and TRL's default in
+SDPO (2601.20802). It is also what a `distill` term says of a token, so that it can be judged as a credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sdsearch.objective import Credit, Hint, Teacher
+from sdsearch.objectives.terms.distill import Distill
+from sdsearch.probe import Probe
+from sdsearch.returns import by_turn, kept, per_turn
+from sdsearch.trajectory import Group, Span
+
+
+class LogRatio(Credit):
+    """log p(teacher) - log p(sampled), in nats, on the tokens of a span; NaN, never credited, elsewhere."""
+
+    hint: Hint | None = Field(default="hindsight", validate_default=True)
+    """What the teacher sees in front; none: what the policy saw, for a teacher with other weights."""
+    teacher: Teacher = "live"
+    rows: Literal["query", "answer", "think", "policy"] = "query"
+    per: Literal["token", "turn"] = "token"
+    """Each token has its own number, or the mean over those of its turn."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({self.teacher}) - {"live"}
+
+    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+        hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts] if self.hint else None
+        found = []
+        for t, taught in zip(kept(groups), probe.logprobs(groups, hints, self.teacher), strict=True):
+            spans = np.array([s for a in t.actions for s in a.spans], np.int8)
+            own = np.array([p for a in t.actions for p in a.logprobs], np.float64)
+            mine = (spans == Span[self.rows.upper()]) if self.rows != "policy" else np.ones(len(spans), bool)
+            gaps = np.where(mine, taught - own, np.nan)
+            if self.per == "turn":
+                turns = [part[~np.isnan(part)] for part in by_turn(t, gaps)]
+                gaps = np.where(mine, per_turn(t, [p.mean() if len(p) else np.nan for p in turns]), np.nan)
+            found.append(gaps)
+        return found
+
+
+def implied(term: Distill) -> LogRatio:
+    """Return what a distillation term says of each token, as a credit: the same teacher, hint and tokens."""
+    return LogRatio(hint=term.hint, teacher=term.teacher, rows=term.rows)

@@ -1,0 +1,105 @@
+"""What is judged: credits by name, from a file, or all there are; and what self-distillation implies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from sdsearch.component import Settings, resolve
+from sdsearch.discovery import known
+from sdsearch.errors import ContextError, DataError
+from sdsearch.loading import load_as
+from sdsearch.objective import Credit, Objective
+from sdsearch.objectives.credit.log_ratio import implied
+from sdsearch.objectives.terms.distill import Distill
+from sdsearch.probe import Probe
+from sdsearch.returns import by_turn, kept
+from sdsearch.spec import Experiment
+from sdsearch.trajectory import Group
+
+Candidates = dict[str, Credit]
+Skipped = dict[str, str]
+"""Why a candidate is not judged, by name."""
+
+
+class Chosen(Settings):
+    """A YAML file that lists credits with their settings."""
+
+    credits: list[Credit]
+
+
+def candidates(objective: Objective | None, chosen: Sequence[str] = ()) -> tuple[Candidates, Skipped]:
+    """Return what is to be judged, by name: `chosen`, each a credit's name or a YAML file, or else all there is.
+
+    That is every credit that can be built without settings, those of the objective as they are set there, and what its
+    `distill` terms imply (`log_ratio`). Raises `ComponentError` for an unknown name, `SpecError` for a wrong file.
+    """
+    if chosen:
+        return _numbered((c.type, c) for word in chosen for c in _named(word)), {}
+    own = objective.credit if objective else []
+    found: list[tuple[str, Credit]] = []
+    skipped: Skipped = {}
+    for name in known(Credit):
+        try:
+            found += [(name, c) for c in own if c.type == name] or [(name, resolve(Credit, name)())]
+        except ValidationError as error:
+            lacking = ", ".join(str(e["loc"][0]) for e in error.errors() if e["loc"])
+            skipped[name] = f"it cannot do without settings ({lacking}): give them in a file for --credits"
+    found += [(c.type, c) for c in own if c.type not in known(Credit)]
+    terms = objective.terms if objective else []
+    found += [(f"{t.type} (implied)", implied(t)) for t in terms if isinstance(t, Distill)]
+    return _numbered(found), skipped
+
+
+def _named(word: str) -> list[Credit]:
+    path = Path(word)
+    return load_as(Chosen, path).credits if path.suffix in (".yaml", ".yml") else [resolve(Credit, word)()]
+
+
+def _numbered(found: Iterable[tuple[str, Credit]]) -> Candidates:
+    named: Candidates = {}
+    for name, credit in found:
+        same = sum(n == name or n.startswith(f"{name} #") for n in named)
+        named[f"{name} #{same + 1}" if same else name] = credit
+    return named
+
+
+def objections(found: Mapping[str, Credit], experiment: Experiment, has: frozenset[str]) -> Skipped:
+    """Say which credits make no sense in an experiment, or need weights that are not among those that it `has`."""
+    skipped = {}
+    for name, credit in found.items():
+        lacking = sorted(credit.needs - has)
+        why = f"it needs weights that the run did not keep: {', '.join(lacking)}" if lacking else None
+        if said := why or credit.objection(experiment):
+            skipped[name] = said
+    return skipped
+
+
+def credited(
+    found: Mapping[str, Credit], groups: Sequence[Group], probe: Probe
+) -> tuple[dict[str, list[NDArray[np.float64]]], Skipped]:
+    """Return by name the credit of each turn, [turns] for each kept trajectory: the mean over its credited tokens.
+
+    NaN for a turn without any. What the questions lack something for, or a hint does not fit, is skipped.
+    """
+    told, skipped = {}, {}
+    for name, credit in found.items():
+        try:
+            parts = credit.credits(groups, probe)
+        except (DataError, ContextError) as error:
+            skipped[name] = str(error)
+            continue
+        told[name] = [
+            np.array([_mean(turn) for turn in by_turn(t, part)], np.float64)
+            for t, part in zip(kept(groups), parts, strict=True)
+        ]
+    return told, skipped
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan

@@ -1,0 +1,163 @@
+"""`sdsearch fidelity`, top to bottom: a run's policy plays, its turns are played on from, and credits are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+from sdsearch import checkpoint
+from sdsearch.agents.local import LocalActor
+from sdsearch.critic import Critic
+from sdsearch.draw import choose
+from sdsearch.errors import CheckpointError, DataError, ModelError
+from sdsearch.fidelity.advantages import Advantages, estimate
+from sdsearch.fidelity.candidates import candidates, credited, objections
+from sdsearch.fidelity.exact import ExactProbe
+from sdsearch.fidelity.mdp import SearchProblem
+from sdsearch.fidelity.paired import PairedActor
+from sdsearch.fidelity.report import Judgement
+from sdsearch.probe import ModelProbe, Numbers
+from sdsearch.progress import Bars
+from sdsearch.returns import kept
+from sdsearch.rollout import Fork, Play, bearable, continue_from
+from sdsearch.run import Run
+from sdsearch.score import Teachers
+from sdsearch.spec import Experiment, load
+from sdsearch.train import other
+from sdsearch.trajectory import Group, read_groups
+from sdsearch.types import Question
+from sdsearch.world import World
+
+
+class Watching(ModelProbe):
+    """A run's probe for credits that are only judged: nothing is learned."""
+
+    @property
+    def has(self) -> frozenset[str]:
+        """The weights that it can ask."""
+        return frozenset(self.weights.policies) | ({"critic"} if self.critic else set())
+
+    def learn(self, groups: Sequence[Group], targets: Numbers) -> None:
+        """Leave the critic as it is."""
+
+
+def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed: int = 0) -> Judgement:
+    """Judge credits on the small problem whose advantages are known; see `sdsearch.fidelity.mdp`."""
+    problem = SearchProblem()
+    groups = problem.groups(questions, group, seed)
+    found, skipped = candidates(None, chosen)
+    credits, failed = credited(found, groups, ExactProbe(problem, seed + 1))
+    truth = [Advantages.exact(problem.advantages(t)) for t in kept(groups)]
+    about: dict[str, str | int | float] = {"turns of": "a search problem whose advantages are known exactly"}
+    return Judgement({**about, "questions": questions}, groups, truth, credits, skipped | failed)
+
+
+def judge(
+    folder: Path,
+    number: int | None = None,
+    questions: int = 8,
+    group: int | None = None,
+    k: int = 16,
+    chosen: Sequence[str] = (),
+    split: Literal["train", "test"] = "test",
+    stored: str | None = None,
+    seed: int = 0,
+) -> Judgement:
+    """Judge credits on turns of a run's policy; see the command.
+
+    Raises `CheckpointError` when the run has no such checkpoint, `DataError` when it has no such trajectories, and
+    `RetrieverUnavailable` when outages last.
+    """
+    experiment = load(folder / "spec.yaml", [f"train.group={group}"] if group else [])
+    most = experiment.train.max_outage_rate
+    path = saved(Run(folder, experiment), number)
+    found, skipped = candidates(experiment.objective, chosen)
+    dice = Random(f"fidelity/{seed}")
+    pool = getattr(experiment.data, split).questions()
+
+    def lot(which: int) -> list[Question]:
+        return choose(pool, 0, min(questions, len(pool)), seed, which)
+
+    probe = opened(experiment, path, {n for c in found.values() for n in c.needs}, lot, dice.getrandbits(32))
+    skipped |= objections(found, experiment, probe.has)
+    groups = read(folder, stored)[:questions] if stored else experiment.train.rollouts.collect(probe.play)
+    bearable(groups, most)
+    later = Later(probe.play, k, dice.getrandbits(32), experiment.evaluate.batch)
+    truth = estimate(groups, later, k)
+    bearable(later.played, most)
+    credits, failed = credited({n: c for n, c in found.items() if n not in skipped}, groups, probe)
+    about: dict[str, str | int | float] = {
+        "run": str(folder),
+        "checkpoint": path.name,
+        "turns of": f"trajectories/{stored}.jsonl" if stored else f"{split} questions, played by the checkpoint",
+        "questions": len(groups),
+        "continuations of each state": k,
+        "continuations": sum(len(g.trajectories) for g in later.played),
+        "seed": seed,
+    }
+    return Judgement(about, groups, truth, credits, skipped | failed)
+
+
+def opened(
+    experiment: Experiment, path: Path, needs: set[str], lot: Callable[[int], list[Question]], seed: int
+) -> Watching:
+    """Put the weights of a checkpoint into the spec's policy, and beside it what credits need and the run has kept."""
+    objective, settings, grammar = experiment.objective, experiment.train, experiment.environment.protocol
+    about, state = checkpoint.load(path)
+    actor = experiment.agent.open(grammar)
+    if not isinstance(actor, LocalActor) or objective is None:
+        raise ModelError(f"{path}: its spec trains nothing, expected `agent: {{type: local}}` and an `objective`")
+    # Copied before the checkpoint is put in: the first weights are those that the spec names.
+    teachers = Teachers(actor.policy, objective.teachers | (needs & {"frozen"}), settings.ema, other(experiment))
+    critic = Critic(actor.policy, settings.critic_learning_rate, settings.max_grad_norm) if "critic" in state else None
+    checkpoint.restore(path, actor.policy)
+    teachers.load_state_dict(state["teachers"])
+    if critic:
+        critic.load_state_dict(state["critic"])
+    play = Play(World(experiment.environment), actor, lot(0), settings.group, seed, int(about["step"]), lot)
+    return Watching(play, grammar, teachers, settings.tokens_per_batch, critic)
+
+
+class Later:
+    """Plays states on, with common random numbers and a progress bar, and keeps what it has played."""
+
+    def __init__(self, play: Play, k: int, seed: int, batch: int) -> None:
+        """Take `batch` episodes at once."""
+        assert isinstance(play.actor, LocalActor)
+        self.make_env, self.actor, self.seed, self.many = play.make_env, PairedActor(play.actor, k), seed, batch // k
+        self.played: list[Group] = []
+
+    def __call__(self, forks: Sequence[Fork], k: int) -> list[Group]:
+        """See `sdsearch.rollout.continue_from`."""
+        found: list[Group] = []
+        with Bars() as bars:
+            task = bars.task("continuations", len(forks) * k)
+            for start in range(0, len(forks), max(1, self.many)):
+                some = forks[start : start + max(1, self.many)]
+                found += continue_from(self.make_env, self.actor, some, k, self.seed)
+                task.advance(len(some) * k)
+        self.played += found
+        return found
+
+
+def saved(run: Run, number: int | None) -> Path:
+    """Return a checkpoint of a run, by default the newest. Raises `CheckpointError` when it is not there."""
+    there = checkpoint.saved(run.checkpoints)
+    names = [p.name.removeprefix("step_") for p in there]
+    if not there or (number is not None and str(number) not in names):
+        asked = "no checkpoint" if number is None else f"no checkpoint of step {number}"
+        raise CheckpointError(
+            f"{run.checkpoints}: got {asked}, expected one of {', '.join(names) or '(there is none)'}"
+        )
+    return there[-1] if number is None else there[names.index(str(number))]
+
+
+def read(folder: Path, name: str) -> list[Group]:
+    """Return stored trajectories of a run. Raises `DataError` when it has none of that name."""
+    path = folder / "trajectories" / f"{name}.jsonl"
+    if not path.is_file():
+        there = sorted(p.stem for p in path.parent.glob("[!.]*.jsonl"))
+        raise DataError(f"{path} is not there, expected one of {', '.join(there) or '(none is kept)'}")
+    return list(read_groups(path))

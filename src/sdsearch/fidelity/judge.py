@@ -1,0 +1,154 @@
+"""How well a credit agrees with the true advantages of the same turns.
+
+A credit need not have the advantages' size, for optimisers and scales take care of that; it has to rank turns rightly,
+to have the right sign, and to spend itself on turns that mattered. What has no spread ranks nothing: its correlation is
+0. Where the advantages have none there is nothing to rank, and such a trajectory is left out of `within`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdsearch.fidelity.advantages import LEVEL, Advantages
+from sdsearch.study.bootstrap import Estimate
+
+Numbers = NDArray[np.float64]
+RESAMPLES = 2000
+EPS = 1e-9
+"""Of advantages and, relative to the largest one, of credits: what is closer than this is the same."""
+
+
+class Scores(NamedTuple):
+    """The figures of one credit, each with an interval over questions; NaN where there was nothing to score."""
+
+    within: Estimate
+    """The mean over trajectories of Spearman's correlation over the turns of one: does it find the turns that made it?
+    """
+    pooled: Estimate
+    """Spearman's correlation over all turns."""
+    sign: Estimate
+    """The share of the turns that certainly helped or hurt whose credit has that sign; a credit of 0 has none."""
+    idle: Estimate
+    """The share of all absolute credit that lies on turns which cannot be told from turns that did not matter."""
+    credited: float
+    """The share of turns that got a credit at all: only these are scored."""
+
+
+class Turns(NamedTuple):
+    """The judged turns of all trajectories, each array of shape [turns]."""
+
+    value: Numbers
+    certain: NDArray[np.bool_]
+    """The interval of the advantage does not come near 0."""
+    trajectory: NDArray[np.int64]
+    question: NDArray[np.int64]
+    known: NDArray[np.bool_]
+    """Continuations have told the advantage."""
+
+    @classmethod
+    def of(cls, truth: Sequence[Advantages], questions: Sequence[int]) -> Turns:
+        """Lay trajectories side by side; `questions` has a number for each, the same for those of one group."""
+        value, low, high = (
+            np.concatenate([np.empty(0), *(getattr(a, name) for a in truth)]) for name in ("value", "low", "high")
+        )
+        lengths = [len(a.value) for a in truth]
+        certain = (low > EPS) | (high < -EPS)
+        return cls(
+            value,
+            certain,
+            np.repeat(np.arange(len(truth)), lengths),
+            np.repeat(np.array(questions, np.int64), lengths),
+            ~np.isnan(value),
+        )
+
+    @property
+    def idle(self) -> float:
+        """The share of turns that cannot be told from idle ones: what the same credit for all would spend on them."""
+        return float(1 - self.certain[self.known].mean()) if self.known.any() else np.nan
+
+
+def scores(credits: Sequence[Numbers], turns: Turns) -> Scores:
+    """Score a credit; `credits` has an array for each trajectory, one number for each turn, NaN for none."""
+    credit = np.concatenate([np.empty(0), *credits])
+    if credit.shape != turns.value.shape:
+        raise ValueError(f"got credits for {len(credit)} turns, expected {len(turns.value)}")
+    told = turns.known & ~np.isnan(credit)
+    credit, value, certain = _clean(credit[told]), _clean(turns.value[told]), turns.certain[told]
+    asked, question = np.unique(turns.question[told], return_inverse=True)
+    owners, first, owner = np.unique(turns.trajectory[told], return_index=True, return_inverse=True)
+    inside = np.array([spearman(credit[owner == i], value[owner == i]) for i in range(len(owners))])
+    ranked = ~np.isnan(inside)
+    agrees, size = np.sign(credit) == np.sign(value), np.abs(credit)
+    drawn = Drawn(len(asked))
+    return Scores(
+        drawn.ratio(question[first][ranked], inside[ranked], np.ones(ranked.sum())),
+        drawn.correlation(question, credit, value),
+        drawn.ratio(question[certain], agrees[certain], np.ones(certain.sum())),
+        drawn.ratio(question, size * ~certain, size),
+        float(told.sum() / turns.known.sum()) if turns.known.any() else np.nan,
+    )
+
+
+class Drawn:
+    """Questions as they are, then drawn anew with replacement: attempts at one share a baseline, so they stay together.
+
+    Every figure is made of sums over questions, which a draw only weighs.
+    """
+
+    def __init__(self, questions: int) -> None:
+        """Draw, always the same way."""
+        self.questions = questions
+        dice, shares = np.random.default_rng(0), np.full(questions, 1 / max(1, questions))
+        lots = dice.multinomial(questions, shares, RESAMPLES) if questions else np.empty((RESAMPLES, 0))
+        self.weights = np.vstack([np.ones((1, questions)), lots])
+
+    def sums(self, question: NDArray[np.int64], values: NDArray[Any]) -> Numbers:
+        """Return the sum of values, each of which belongs to a question, as they are and for each draw."""
+        return np.asarray(self.weights @ np.bincount(question, values, self.questions), np.float64)
+
+    def ratio(self, question: NDArray[np.int64], above: NDArray[Any], below: Numbers) -> Estimate:
+        """Return the ratio of two sums."""
+        with np.errstate(invalid="ignore"):
+            return self.estimate(self.sums(question, above) / self.sums(question, below))
+
+    def correlation(self, question: NDArray[np.int64], credit: Numbers, value: Numbers) -> Estimate:
+        """Return Spearman's correlation; in a draw, of the ranks that there are without drawing."""
+        if len(value) < 2 or np.ptp(credit) == 0 or np.ptp(value) == 0:
+            return Estimate(spearman(credit, value), None, None)
+        x, y = (r - r.mean() for r in (_ranks(credit), _ranks(value)))
+        n, sx, sy, xx, yy, xy = (self.sums(question, v) for v in (np.ones(len(x)), x, y, x * x, y * y, x * y))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.estimate((xy - sx * sy / n) / np.sqrt((xx - sx * sx / n) * (yy - sy * sy / n)))
+
+    def estimate(self, figures: Numbers) -> Estimate:
+        """Return the first figure, with the percentile interval of the others where there are several questions."""
+        value, others = float(figures[0]), figures[1:][np.isfinite(figures[1:])]
+        if self.questions < 2 or np.isnan(value):
+            return Estimate(value, None, None)
+        low, high = np.quantile(others, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Estimate(value, float(low), float(high))
+
+
+def spearman(one: Numbers, two: Numbers) -> float:
+    """Return the rank correlation of credits and advantages, ties at their mean rank; NaN without varied advantages."""
+    if len(two) < 2 or np.ptp(two) == 0:
+        return np.nan
+    if np.ptp(one) == 0:
+        return 0.0
+    return float(np.corrcoef(_ranks(one), _ranks(two))[0, 1])
+
+
+def _ranks(values: Numbers) -> Numbers:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle: Numbers = np.cumsum(counts) - (counts - 1) / 2
+    return middle[place]
+
+
+def _clean(values: Numbers) -> Numbers:
+    """Make the same what differs by rounding only: a mean over tokens must not rank trajectories by their lengths."""
+    largest = np.abs(values).max(initial=0.0)
+    return np.round(values / largest / EPS) * EPS * largest if largest > 0 else values

@@ -105,6 +105,7 @@ def test_a_run_ends_when_its_budget_is_spent(spec: Path, budget: dict[str, float
     spent = [line["spent"] for line in lines if "train" in line]
     assert [s["rollouts"] for s in spent] == [6.0 * (i + 1) for i in range(steps)]
     assert spent[-1]["tokens"] == sum(t.sampled for s in range(steps) for t in episodes(folder, s + 1))
+    assert load(folder / "spec.yaml") == experiment
     before = figures(folder)
     assert figures(train(experiment, resume=True).folder) == before
 

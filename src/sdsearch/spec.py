@@ -58,14 +58,13 @@ class Budget(Settings):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if len(self.model_fields_set) != 1 or None in (getattr(self, n) for n in self.model_fields_set):
+        if sum(value is not None for _, value in self) != 1:
             raise ValueError("expected exactly one of rollouts, tokens and seconds")
         return self
 
     def reached(self, spent: Spent) -> bool:
         """Say whether nothing is left."""
-        name = next(iter(self.model_fields_set))
-        return float(getattr(spent, name)) >= float(getattr(self, name))
+        return any(value is not None and getattr(spent, name) >= value for name, value in self)
 
 
 class Train(Settings):

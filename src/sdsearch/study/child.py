@@ -36,4 +36,7 @@ def main(spec: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except KeyboardInterrupt:  # while it waited
+        sys.exit(130)

@@ -132,8 +132,10 @@ def run(study: Study, missing: Sequence[Job], board: Board, play: Attempt = atte
     """
     stop, failed = Stop(), dict[Job, str]()
     pool = ThreadPoolExecutor(study.workers)
-    ahead = {pool.submit(play, call(job, study), stop): job for job in missing}
+    ahead: dict[Future[int], Job] = {}
     try:
+        for job in missing:
+            ahead[pool.submit(play, call(job, study), stop)] = job
         while ahead:
             done, _ = wait(ahead, 1.0, FIRST_COMPLETED)
             for future in done:
@@ -143,11 +145,13 @@ def run(study: Study, missing: Sequence[Job], board: Board, play: Attempt = atte
                 board.ended(job, failed.get(job, ""))
             board.show([job for future, job in ahead.items() if future.running()])
     except KeyboardInterrupt as error:
-        board.say("each run stops after its step, with a checkpoint; Ctrl-C again stops them at once")
-        pool.shutdown(wait=False, cancel_futures=True)
-        stop.asked.set()
         try:
-            wait([future for future in ahead if not future.cancelled()])
+            stop.asked.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            board.say("each run stops after its step, with a checkpoint; Ctrl-C again stops them at once")
+            begun = [future for future in ahead if not future.cancelled()]
+            while wait(begun, 1.0).not_done:  # without a limit, a signal that comes as it begins would go unnoticed
+                pass
         except KeyboardInterrupt:
             stop.now.set()
         raise KeyboardInterrupt("stopped; the same command goes on") from error

@@ -1,6 +1,7 @@
 """Loading a spec, and what is said about a wrong one."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -381,7 +382,21 @@ def test_no_value_raises_anything_but_a_spec_error(
     try:
         found = load(path, [f"{where}={write(value)}" for where, value in changes])
     except SpecError as error:
-        assert "--set " in str(error)
+        # What objects to the whole is named where it stands, whatever changed round it.
+        assert "--set " in str(error) or re.match(r".*full\.yaml:\d+:\d+: objective\.", str(error))
     else:
         path.write_text(found.dump(), encoding="utf-8")
         assert load(path) == found
+
+
+def test_what_objects_is_named_with_its_place(toys: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "full.yaml"
+    path.write_text(FULL)
+    terms = "[{type: distill, hint: null}, {type: distill, hint: hindsight, teacher: external}]"
+    with pytest.raises(SpecError) as raised:
+        load(path, [f"objective={{credit: [group_mean], terms: {terms}}}", "train={group: 1}"])
+    said = str(raised.value)
+    assert "objective: a component asks for `teacher: external`, and the spec has no `teacher`" in said
+    assert "objective.terms[0]: distill: without a hint the live teacher is the policy itself" in said
+    assert "objective.credit[0]: group_mean: train.group is 1" in said
+    assert len(said.splitlines()) == 3

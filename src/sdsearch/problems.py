@@ -16,6 +16,9 @@ from sdsearch.document import Node, Path, Place, written
 TOP = ("base", "kind")
 """What a spec can have besides the fields of its model."""
 
+OBJECTIONS = "objections"
+"""The type of an error that holds several, each a path and a text, in its context under this name."""
+
 EXPECTED = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
@@ -73,7 +76,8 @@ def explain(error: ValidationError, root: Node, data: Any, readers: Readers) -> 
 
     `data` is the very object that was validated, `readers` its context, `root` the tree that it came from.
     """
-    found = [(find(raw["loc"], raw["type"], root, data, readers), raw) for raw in error.errors(include_url=False)]
+    raws = [each for raw in error.errors(include_url=False) for each in apart(raw)]
+    found = [(find(raw["loc"], raw["type"], root, data, readers), raw) for raw in raws]
     # Where one alternative of a union got further than its beginning, it is the one that was meant.
     entered = {fork for site, _ in found for fork in site.forks if len(site.path) > len(fork)}
     faults: dict[Path, Fault] = {}
@@ -83,6 +87,14 @@ def explain(error: ValidationError, root: Node, data: Any, readers: Readers) -> 
         fault = faults.setdefault(site.path, Fault(written(site.path), site.place, quoted(raw["input"])))
         describe(fault, raw, site)
     return [str(f) for f in sorted(faults.values(), key=lambda f: (f.place.source != root.place.source, f.place))]
+
+
+def apart(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return an error, or one for each part of the spec that objects to the whole."""
+    if raw["type"] != OBJECTIONS:
+        return [raw]
+    said = raw["ctx"][OBJECTIONS]
+    return [{"type": "value_error", "loc": (*raw["loc"], *where), "msg": why, "input": None} for where, why in said]
 
 
 def find(loc: Sequence[str | int], kind: str, root: Node, data: Any, readers: Readers) -> Site:

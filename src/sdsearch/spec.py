@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar, overload
 
 from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sdsearch.component import Component, Settings
 from sdsearch.loading import load_as
 from sdsearch.monitor import Monitors
 from sdsearch.objective import Objective
+from sdsearch.problems import OBJECTIONS
 from sdsearch.retrieval import Patience
 from sdsearch.rollout import Rollouts, Spent
 from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
@@ -149,16 +151,18 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
-        parts: list[tuple[str, Component]] = [("train.rollouts", self.train.rollouts)]
+        parts: list[tuple[tuple[str | int, ...], Component]] = [(("train", "rollouts"), self.train.rollouts)]
+        said: list[tuple[tuple[str | int, ...], str]] = []
         if self.objective:
-            for place in ("credit", "terms"):
-                found = enumerate(getattr(self.objective, place))
-                parts += [(f"objective.{place}.{i}", part) for i, part in found]
+            for family in ("credit", "terms"):
+                found = enumerate(getattr(self.objective, family))
+                parts += [(("objective", family, i), part) for i, part in found]
             if "external" in self.objective.teachers and self.teacher is None:
-                raise ValueError("objective: a component asks for `teacher: external`, and the spec has no `teacher`")
-        said = [f"{where} ({p.type}): {why}" for where, p in parts if (why := p.objection(self))]
+                said = [(("objective",), "a component asks for `teacher: external`, and the spec has no `teacher`")]
+        said += [(where, f"{part.type}: {why}") for where, part in parts if (why := part.objection(self))]
         if said:
-            raise ValueError("; ".join(said))
+            text = "; ".join(f"{'.'.join(map(str, where))}: {why}" for where, why in said)
+            raise PydanticCustomError(OBJECTIONS, "{text}", {"text": text, OBJECTIONS: said})
         return self
 
     @property

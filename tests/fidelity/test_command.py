@@ -39,8 +39,10 @@ def acting(spec: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return Action(("search", "answer")[len(text) % 3 == 0], text) if found.kind == "invalid" else found
 
     monkeypatch.setattr(SearchR1, "parse", some)
-    (spec.parent / "small_parts" / "by_letter.py").write_text(REWARD)
-    text = spec.read_text().replace("max_turns: 2", "max_turns: 4\n  reward: {type: small_parts.by_letter}")
+    (spec.parent / "letter_parts").mkdir()
+    (spec.parent / "letter_parts" / "__init__.py").touch()
+    (spec.parent / "letter_parts" / "by_letter.py").write_text(REWARD)
+    text = spec.read_text().replace("max_turns: 2", "max_turns: 4\n  reward: {type: letter_parts.by_letter}")
     spec.write_text(text.replace("max_new_tokens: 8", "max_new_tokens: 4"))
     return spec
 

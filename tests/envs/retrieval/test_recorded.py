@@ -297,6 +297,7 @@ def figures(folder: Path) -> list[dict[str, Any]]:
     for line in lines:
         line.pop("seconds")
         line.get("retrieval", {}).pop("seconds", None)
+        line.get("spent", {}).pop("seconds", None)
     return lines
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sdsearch.agents.engines.transformers import Transformers
 from sdsearch.errors import ContextError
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 from sdsearch.trajectory import Segment
 from sdsearch.types import Agent, Engine, Grammar, Question, Sampler, Step
 

@@ -20,15 +20,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from sdsearch.cloning.warmstart import Shape, build
+from sdsearch.model.policy import Policy
+from sdsearch.model.score import Teachers
 from sdsearch.objective import Objective
-from sdsearch.policy import Policy
 from sdsearch.rollout import Clock
-from sdsearch.score import Teachers
 from sdsearch.spec import Train
 from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.types import Question
 from sdsearch.update import update
-from sdsearch.warmstart import Shape, build
 
 QUESTIONS, GROUP, STEPS = 8, 8, 6
 PROMPT, ACTION, READ = 32, 24, 80

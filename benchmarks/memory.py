@@ -22,9 +22,9 @@ from rich.table import Table
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from sdsearch.model.policy import WEIGHTS, Policy, pad
+from sdsearch.model.score import score
 from sdsearch.objective import Objective
-from sdsearch.policy import WEIGHTS, Policy, pad
-from sdsearch.score import score
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Group, Segment, Span, Trajectory
 from sdsearch.types import Question

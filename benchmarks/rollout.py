@@ -19,9 +19,9 @@ from rich.table import Table
 
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
 from sdsearch.agents.local import Local, LocalActor
-from sdsearch.cache import Context
 from sdsearch.draw import choose
-from sdsearch.policy import Policy
+from sdsearch.model.cache import Context
+from sdsearch.model.policy import Policy
 from sdsearch.rollout import Clock, collect
 from sdsearch.spec import load
 from sdsearch.trajectory import Group

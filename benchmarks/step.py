@@ -19,8 +19,8 @@ from accelerate import Accelerator
 
 from sdsearch.agents.local import LocalActor
 from sdsearch.draw import choose
+from sdsearch.model.score import Teachers
 from sdsearch.rollout import Clock, collect
-from sdsearch.score import Teachers
 from sdsearch.spec import load
 from sdsearch.update import update
 from sdsearch.world import World

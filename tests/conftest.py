@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdsearch.policy import Policy
-from sdsearch.warmstart import Shape, build
+from sdsearch.cloning.warmstart import Shape, build
+from sdsearch.model.policy import Policy
 
 TEXT = [f"Question: Which city does Airport {i} serve? Łódź, São Paulo, {i * 37}." for i in range(200)]
 

@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 
 from sdsearch.agents.local import Local, LocalActor
-from sdsearch.catalogue import SPECS
-from sdsearch.document import Path as Keys
+from sdsearch.components.catalogue import SPECS
+from sdsearch.loading.document import Path as Keys
+from sdsearch.model.score import Teachers
 from sdsearch.rollout import Clock
-from sdsearch.score import Teachers
 from sdsearch.spec import Experiment, load
 from sdsearch.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.types import Question

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 import sdsearch
 from sdsearch.cli import app
+from sdsearch.components.discovery import FOLDERS
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.spec import Experiment, load
 
@@ -136,7 +137,7 @@ def test_list_says_what_a_component_lacks(folder: Path, monkeypatch: pytest.Monk
     (rooms / "torn.py").write_text(
         "import no_such_engine\nfrom sdsearch.objective import Credit\n\nclass Torn(Credit): ...\n"
     )
-    monkeypatch.setitem(sdsearch.discovery.FOLDERS, "credit", "rooms")
+    monkeypatch.setitem(FOLDERS, "credit", "rooms")
     done = run("list", "credit")
     assert done.exit_code == 0
     assert (

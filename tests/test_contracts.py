@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from sdsearch.component import Component
-from sdsearch.discovery import known
+from sdsearch.components.component import Component
+from sdsearch.components.discovery import known
 from sdsearch.envs.data.atlas import AtlasPassages
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.objective import Credit, Hint, Term

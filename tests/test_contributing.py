@@ -14,12 +14,12 @@ import yaml
 from accelerate import Accelerator
 from pydantic import TypeAdapter
 
-from sdsearch.component import resolve
+from sdsearch.components.component import resolve
 from sdsearch.errors import DataError
+from sdsearch.model.policy import Policy
+from sdsearch.model.score import Teachers
 from sdsearch.objective import Credit, Hint, Objective, Term
-from sdsearch.policy import Policy
 from sdsearch.rollout import Clock
-from sdsearch.score import Teachers
 from sdsearch.spec import Data, Environment, load
 from sdsearch.testing import check_credit, check_hint, check_retriever, check_term, example_groups, example_trajectory
 from sdsearch.tokens import TokenTable

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import sdsearch
 from sdsearch.errors import SpecError
-from sdsearch.loading import load_any
-from sdsearch.yamltext import LARGEST, MOST_VALUES, parse, write
+from sdsearch.loading.load import load_any
+from sdsearch.loading.yamltext import LARGEST, MOST_VALUES, parse, write
 
 SECONDS = 10
 """Of processor time for one spec: they take about one."""

@@ -23,18 +23,18 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from sdsearch.agents.local import Local
-from sdsearch.checkpoint import load as load_checkpoint
-from sdsearch.component import resolve
+from sdsearch.components.component import resolve
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.evaluate import mean
+from sdsearch.model.policy import Policy
+from sdsearch.model.score import Teachers
 from sdsearch.objective import Objective
 from sdsearch.objectives.hints.hindsight import Hindsight
-from sdsearch.policy import Policy
 from sdsearch.retrieval import Cached, Patience
 from sdsearch.rollout import Clock, collect
-from sdsearch.score import Teachers
 from sdsearch.spec import load
+from sdsearch.store.checkpoint import load as load_checkpoint
 from sdsearch.testing import VOCABULARY, example_trajectory
 from sdsearch.tokens import TokenTable
 from sdsearch.train import train

@@ -13,7 +13,7 @@ from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.evaluate import Hinted
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 from sdsearch.rollout import Fork, bearable, collect, continue_from
 from sdsearch.trajectory import Group, Segment, Trajectory, read_groups, write_groups
 from sdsearch.types import Action, Hit, Hop, Passage, Question

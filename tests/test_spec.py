@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, model_validator
 
 from sdsearch.agents.scripted import Scripted
-from sdsearch.component import Settings
+from sdsearch.components.component import Settings
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.errors import SpecError
+from sdsearch.loading.yamltext import parse, write
 from sdsearch.objective import Step
 from sdsearch.spec import Data, Environment, Evaluate, Experiment, Train, families, load
-from sdsearch.yamltext import parse, write
 
 TOYS = """
 from pathlib import Path

@@ -21,10 +21,10 @@ from sdsearch.agents.engines.transformers import Transformers
 from sdsearch.agents.local import Local, LocalActor
 from sdsearch.envs.protocol.search_r1 import TAG, SearchR1
 from sdsearch.envs.retrieval.bm25 import BM25
+from sdsearch.model.policy import Policy, pad
+from sdsearch.model.score import score
 from sdsearch.objective import Objective
-from sdsearch.policy import Policy, pad
 from sdsearch.rollout import collect
-from sdsearch.score import score
 from sdsearch.spec import Environment
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Group, Span

@@ -11,7 +11,7 @@ import torch
 from sdsearch.draw import choose
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import CheckpointError, ModelError, RetrieverUnavailable, SpecError
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 from sdsearch.spec import Experiment, load
 from sdsearch.train import train
 from sdsearch.trajectory import Trajectory, read_groups

@@ -20,9 +20,9 @@ import sys, torch
 from accelerate import Accelerator
 from pathlib import Path
 from sdsearch.agents.local import Local
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 from sdsearch.rollout import Clock
-from sdsearch.score import Teachers
+from sdsearch.model.score import Teachers
 from sdsearch.spec import load
 from sdsearch.testing import example_groups
 from sdsearch.update import update

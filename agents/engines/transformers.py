@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sdsearch.cache import Context
-from sdsearch.policy import Policy
+from sdsearch.model.cache import Context
+from sdsearch.model.policy import Policy
 from sdsearch.types import Completion, Engine
 
 

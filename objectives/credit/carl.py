@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.forest import outcomes, worth
+from sdsearch.crediting.forest import outcomes, worth
+from sdsearch.crediting.returns import per_turn
 from sdsearch.objective import Credit
-from sdsearch.returns import per_turn
 from sdsearch.trajectory import Group
 
 

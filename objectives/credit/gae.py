@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.objections import two_critics
+from sdsearch.crediting.objections import two_critics
+from sdsearch.crediting.returns import discounted, kept
+from sdsearch.crediting.whitening import whitened
 from sdsearch.objective import Credit
 from sdsearch.probe import Probe
-from sdsearch.returns import discounted, kept
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.whitening import whitened
 
 
 class GAE(Credit):

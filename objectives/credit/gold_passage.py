@@ -9,23 +9,24 @@ It is a control of ours: no paper has exactly this.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.annotations import annotated, new_hits
-from sdsearch.objections import alone
+from sdsearch.crediting.annotations import annotated, new_hits
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import discounted, per_turn
+from sdsearch.crediting.turns import pooled
 from sdsearch.objective import Credit
-from sdsearch.returns import discounted, per_turn
 from sdsearch.trajectory import Group
-from sdsearch.turns import pooled
 
 
 class GoldPassage(Credit):
     """Standardised shares of the gold passages on the tokens of each turn. Raises `DataError` where none is named."""
 
+    asks: ClassVar[str] = "annotations (gold passages)"
     returns: Literal["discounted", "immediate"] = "discounted"
     """A turn has what is found from it on, or only what it finds itself."""
     gamma: float = Field(0.95, gt=0, le=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.objections import alone
+from sdsearch.crediting.objections import alone
 from sdsearch.objective import Credit, whole
 from sdsearch.trajectory import Group
 

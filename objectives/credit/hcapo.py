@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.anchors import returns
-from sdsearch.objections import alone
+from sdsearch.crediting.anchors import returns
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import per_turn
+from sdsearch.crediting.turns import means, pooled
 from sdsearch.objective import Credit, Hint
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.probe import Probe
-from sdsearch.returns import per_turn
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.turns import means, pooled
 
 
 class HCAPO(Credit):

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.anchors import anchors, compared, returns
-from sdsearch.objections import alone
+from sdsearch.crediting.anchors import anchors, compared, returns
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import per_turn
 from sdsearch.objective import Credit
 from sdsearch.objectives.credit.group_mean import GroupMean
-from sdsearch.returns import per_turn
 from sdsearch.trajectory import Group
 
 

@@ -11,25 +11,26 @@ published code differs from the paper (per token position, no deviation, gamma 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.annotations import answered
+from sdsearch.crediting.annotations import answered
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import discounted, per_turn
+from sdsearch.crediting.turns import pooled
 from sdsearch.metrics import f1
-from sdsearch.objections import alone
 from sdsearch.objective import Credit
 from sdsearch.probe import Probe
-from sdsearch.returns import discounted, per_turn
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.turns import pooled
 
 
 class IGPO(Credit):
     """The discounted sum of standardised rewards from each turn on. Raises `DataError` without an accepted answer."""
 
+    asks: ClassVar[str] = "the gold answer"
     gamma: float = Field(1.0, gt=0, le=1)
     outcome: Literal["f1", "reward"] = "f1"
     """What the last turn is worth, an episode without an answer included: the F1 of the answer, or the reward."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.objections import alone
+from sdsearch.crediting.objections import alone
 from sdsearch.objective import Credit, whole
 from sdsearch.trajectory import Group
 

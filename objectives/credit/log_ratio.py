@@ -8,16 +8,16 @@ SDPO (2601.20802). It is also what a `distill` term says of a token, so that it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.crediting.returns import by_turn, kept, per_turn
 from sdsearch.objective import Credit, Hint, Teacher
-from sdsearch.objectives.terms.distill import Distill
+from sdsearch.objectives.terms.distill import SELF, Distill
 from sdsearch.probe import Probe
-from sdsearch.returns import by_turn, kept, per_turn
 from sdsearch.trajectory import Group, Span
 
 
@@ -34,6 +34,11 @@ class LogRatio(Credit):
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({self.teacher}) - {"live"}
+
+    def objection(self, experiment: Any) -> str | None:
+        if self.hint is None:
+            return SELF if self.teacher == "live" else None
+        return self.hint.objection(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts] if self.hint else None

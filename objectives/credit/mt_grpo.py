@@ -10,22 +10,23 @@ without a result has a turn reward of 0 and is "up to there" as a whole.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.annotations import annotated, shows_answer
-from sdsearch.objections import alone
+from sdsearch.crediting.annotations import annotated, shows_answer
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import per_turn, standardised
 from sdsearch.objective import Credit
-from sdsearch.returns import per_turn, standardised
 from sdsearch.trajectory import Group, Trajectory
 
 
 class MTGRPO(Credit):
     """Two numbers per trajectory, before and after its first search result, on the tokens of the turns."""
 
+    asks: ClassVar[str] = "the gold answer or gold passages"
     variant: Literal["aae", "cae"] = "aae"
     reward: Literal["answer", "gold_passage"] = "answer"
     """What the first result has to show: an accepted answer, or a gold passage (`DataError` where none is named)."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.crediting.returns import kept
+from sdsearch.crediting.rewards import rewarded
 from sdsearch.objective import Credit, whole
 from sdsearch.probe import Probe
-from sdsearch.returns import kept
-from sdsearch.rewards import rewarded
 from sdsearch.trajectory import Group
 
 if TYPE_CHECKING:

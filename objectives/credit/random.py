@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sdsearch.crediting.returns import kept, per_turn
 from sdsearch.objective import Credit, whole
 from sdsearch.probe import Probe
-from sdsearch.returns import kept, per_turn
 from sdsearch.trajectory import Group
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.objections import alone
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import discounted, kept
+from sdsearch.crediting.whitening import whitened
 from sdsearch.objective import Credit
 from sdsearch.probe import Probe
-from sdsearch.returns import discounted, kept
 from sdsearch.trajectory import Group
-from sdsearch.whitening import whitened
 
 if TYPE_CHECKING:
     from sdsearch.spec import Experiment

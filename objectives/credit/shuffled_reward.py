@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.crediting.rewards import rewarded
 from sdsearch.objective import Credit
 from sdsearch.probe import Probe
-from sdsearch.rewards import rewarded
 from sdsearch.trajectory import Group
 
 if TYPE_CHECKING:

@@ -10,25 +10,26 @@ of PPO's critic returns-to-go are standardised over all turns of the group. Its 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.annotations import annotated, new_hits
+from sdsearch.crediting.annotations import annotated, new_hits
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import discounted, per_turn
+from sdsearch.crediting.turns import pooled
 from sdsearch.errors import DataError
 from sdsearch.metrics import f1
-from sdsearch.objections import alone
 from sdsearch.objective import Credit
-from sdsearch.returns import discounted, per_turn
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.turns import pooled
 
 
 class StepSearch(Credit):
     """Standardised returns-to-go on the tokens of each turn. Raises `DataError` without gold passages and hops."""
 
+    asks: ClassVar[str] = "annotations (gold passages, hops)"
     key: float = 0.618
     step: float = 0.6
     unanswered: float = -1.0

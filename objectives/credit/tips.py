@@ -2,7 +2,6 @@
 
 A difference of potentials cannot be farmed by going round in circles (2603.22293): the potential is logsumexp over the
 answers of the mean log p, a turn's reward `scale` times its rise in nats; the last turn has the outcome as well.
-
 Deviations: PPO's critic is replaced by the group: returns-to-go of all its turns are standardised together. The final
 potential is not taken back, which can change what is optimal; `settle: true` takes it back in the last turn.
 """
@@ -10,24 +9,25 @@ potential is not taken back, which can change what is optimal; `settle: true` ta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.annotations import answered
-from sdsearch.objections import alone
+from sdsearch.crediting.annotations import answered
+from sdsearch.crediting.objections import alone
+from sdsearch.crediting.returns import discounted, per_turn
+from sdsearch.crediting.turns import pooled
 from sdsearch.objective import Credit, Teacher
 from sdsearch.probe import Probe
-from sdsearch.returns import discounted, per_turn
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.turns import pooled
 
 
 class TIPS(Credit):
     """Standardised returns-to-go on the tokens of each turn. Raises `DataError` without an accepted answer."""
 
+    asks: ClassVar[str] = "the gold answer"
     scale: float = Field(0.02, ge=0)
     gamma: float = Field(1.0, gt=0, le=1)
     teacher: Teacher = "frozen"

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.forest import owner
+from sdsearch.crediting.forest import owner
+from sdsearch.crediting.returns import standardised
 from sdsearch.objective import Credit, whole
-from sdsearch.returns import standardised
 from sdsearch.trajectory import Group
 
 

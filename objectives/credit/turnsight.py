@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.crediting.returns import kept, per_turn
+from sdsearch.crediting.turns import agreed, means
 from sdsearch.objective import Credit
 from sdsearch.objectives.hints.next_searches import NextSearches
 from sdsearch.probe import Numbers, Probe
-from sdsearch.returns import kept, per_turn
 from sdsearch.trajectory import Group
-from sdsearch.turns import agreed, means
 
 
 class TurnSight(Credit):

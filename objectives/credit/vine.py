@@ -11,14 +11,15 @@ attempts of a group. Where outages ended all continuations, the turns on both si
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.crediting.returns import per_turn
 from sdsearch.objective import Credit
 from sdsearch.probe import Probe
-from sdsearch.returns import per_turn
 from sdsearch.rollout import Fork
 from sdsearch.trajectory import Group
 
@@ -26,6 +27,7 @@ from sdsearch.trajectory import Group
 class Vine(Credit):
     """V(after the turn) - V(before it) on the tokens of each turn, in units of the reward."""
 
+    asks: ClassVar[str] = "extra rollouts"
     k: int = Field(9, ge=1)
     """Continuations per state: each costs an episode's tokens and searches."""
 

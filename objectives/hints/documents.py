@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sdsearch.hinting.parts import parts
+from sdsearch.hinting.wording import wording
 from sdsearch.objective import Hint, Told
-from sdsearch.parts import parts
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.wording import wording
 
 
 class Documents(Hint):

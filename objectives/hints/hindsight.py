@@ -11,15 +11,16 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from sdsearch.crediting.objections import alone
+from sdsearch.hinting.parts import Kind, parts
+from sdsearch.hinting.wording import one_line, wording
 from sdsearch.metrics import correct
 from sdsearch.objective import Hint, Told
-from sdsearch.parts import Kind, parts
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.wording import one_line, wording
 
 
 class Hindsight(Hint):
@@ -65,6 +66,9 @@ class Hindsight(Hint):
         if not text.strip() or text.splitlines() != [text]:
             raise ValueError(f"got {text!r}, expected one line of text that is not blank")
         return text
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment) if self.include_self == "others" else None
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
         """Return the blocks of each kept trajectory. A group's blocks do not depend on the other groups."""

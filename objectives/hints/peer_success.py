@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sdsearch.crediting.objections import alone
+from sdsearch.hinting.parts import Kind, parts
+from sdsearch.hinting.wording import one_line, wording
 from sdsearch.metrics import correct
 from sdsearch.objective import Hint
-from sdsearch.parts import Kind, parts
 from sdsearch.trajectory import Group, Trajectory
-from sdsearch.wording import one_line, wording
 
 
 class PeerSuccess(Hint):
@@ -34,6 +35,9 @@ class PeerSuccess(Hint):
     """An answer is right when its score is above this."""
     max_characters: int | None = Field(None, ge=1)
     """Characters per part."""
+
+    def objection(self, experiment: Any) -> str | None:
+        return alone(experiment)
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
         """Return one text per kept trajectory. A group's texts do not depend on the other groups."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 from pydantic import Field
 
@@ -25,6 +26,9 @@ class Placebo(Hint):
 
     hint: Hint = Field(default="hindsight", validate_default=True)
     """What is dealt out."""
+
+    def objection(self, experiment: Any) -> str | None:
+        return self.hint.objection(experiment)
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
         """Return one text per kept trajectory; which question lends it depends on the seed and on the whole step."""

@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import Field
 
-from sdsearch.forest import Place, fill, grow
+from sdsearch.crediting.forest import Place, fill, grow
+from sdsearch.crediting.turns import surprise
 from sdsearch.rollout import Play, Rollouts
 from sdsearch.trajectory import Group
-from sdsearch.turns import surprise
 
 
 class Critical(Rollouts):

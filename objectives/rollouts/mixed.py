@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from sdsearch.objections import alone
+from sdsearch.crediting.objections import alone
 from sdsearch.rollout import Play, Rollouts
 from sdsearch.trajectory import Group
 

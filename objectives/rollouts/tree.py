@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sdsearch.forest import Place, grow, owner
+from sdsearch.crediting.forest import Place, grow, owner
 from sdsearch.rollout import Play, Rollouts
 from sdsearch.trajectory import Group
 

@@ -17,12 +17,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from sdsearch.divergence import Divergence, Tail, compare, entropy, pick, reduced, top
-from sdsearch.leak import gives_away
+from sdsearch.crediting.objections import alone
+from sdsearch.hinting.leak import gives_away
 from sdsearch.metrics import correct
+from sdsearch.model.divergence import Divergence, Tail, compare, entropy, pick, reduced, top
 from sdsearch.objective import Hint, Hints, Rows, Selection, Teacher, Term, Told, Values, told
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Group, Span
+
+SELF = "without a hint the live teacher is the policy itself: name a hint, or other weights"
 
 
 class Distill(Term):
@@ -52,10 +55,10 @@ class Distill(Term):
 
     def objection(self, experiment: Any) -> str | None:
         if self.hint is None and self.teacher == "live":
-            return "without a hint the live teacher is the policy itself: name a hint, or other weights"
-        if experiment.train.group == 1 and (self.gate == "mixed" or (self.hint and self.hint.type == "peer_success")):
-            return "train.group is 1, so that no attempt has peers and nothing passes: expected at least 2"
-        return None
+            return SELF
+        if self.gate == "mixed" and (why := alone(experiment)):
+            return why
+        return self.hint.objection(experiment) if self.hint else None
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from sdsearch.divergence import entropy
+from sdsearch.model.divergence import entropy
 from sdsearch.objective import Rows, Selection, Term, Values
 from sdsearch.tokens import TokenTable
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from sdsearch.divergence import LIMIT, entropy
-from sdsearch.objections import uncredited
+from sdsearch.crediting.objections import uncredited
+from sdsearch.model.divergence import LIMIT, entropy
 from sdsearch.objective import Rows, Selection, Term, Values
 from sdsearch.tokens import TokenTable
 

@@ -8,12 +8,12 @@ that of k2 is KL(policy || reference)'s, that of k3 KL(reference || policy)'s. "
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from sdsearch.divergence import LIMIT, compare, pick
+from sdsearch.model.divergence import LIMIT, compare, pick
 from sdsearch.objective import Rows, Selection, Term, Values
 from sdsearch.tokens import TokenTable
 
@@ -25,6 +25,11 @@ class KL(Term):
     """From the sampled token (k1, k2, k3), or over the whole vocabulary."""
     teacher: Literal["ema", "frozen"] = "frozen"
     """The reference: a moving average of the weights, or the weights at the start."""
+
+    def objection(self, experiment: Any) -> str | None:
+        if self.estimator == "k1" and experiment.train.epochs == 1:
+            return "where each rollout is learned from once, the mean gradient of k1 is zero: expected k2, k3 or full"
+        return None
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every row."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 
-from sdsearch.objections import uncredited
+from sdsearch.crediting.objections import uncredited
 from sdsearch.objective import Rows, Selection, Step, Term, Values
 from sdsearch.tokens import TokenTable
 

@@ -132,7 +132,7 @@ def play(
     The retriever is the spec's; `--set 'environment.retriever={type: bm25, corpus: {type: atlas}}'` starts at once.
     """
     experiment = experiment_of(spec, set)
-    from sdsearch.play import play as begin
+    from sdsearch.terminal.play import play as begin
 
     begin(experiment, split, experiment.seed if seed is None else seed, questions, Console(highlight=False))
 
@@ -150,9 +150,9 @@ def check(
 
     A spec that is no experiment says with `kind` what it is.
     """
-    from sdsearch.loading import load_any
-    from sdsearch.origins import listing, origins
-    from sdsearch.yamltext import write
+    from sdsearch.loading.load import load_any
+    from sdsearch.loading.origins import listing, origins
+    from sdsearch.loading.yamltext import write
 
     resolved, wrong = [], []
     for path in specs:
@@ -178,7 +178,7 @@ def catalogue(
     name: Annotated[str | None, typer.Argument(help="Show what can be set in this component of the family.")] = None,
 ) -> None:
     """Show what a spec can name: the components, by family, and the specs that come with sdsearch."""
-    from sdsearch.catalogue import components, family_of, parameters, specs
+    from sdsearch.components.catalogue import components, family_of, parameters, specs
     from sdsearch.spec import families
 
     if family and name:
@@ -198,7 +198,7 @@ def schema(
     kind: Annotated[str, typer.Argument(help="What the spec is about, such as `warmstart`.")] = "experiment",
 ) -> None:
     """Print the JSON schema of a kind of spec, with which an editor completes and checks YAML."""
-    from sdsearch.schema import compose
+    from sdsearch.loading.schema import compose
 
     typer.echo(json.dumps(compose(kind), indent=2, ensure_ascii=False))
 
@@ -269,8 +269,8 @@ def index(spec: Spec, set: Set = None) -> None:
 @app.command()
 def warmstart(spec: Spec, set: Set = None, out: Out = None) -> None:
     """Make the small model that the embedded experiments start from: clone it on scripted episodes."""
-    from sdsearch.warmstart import WarmStart
-    from sdsearch.warmstart import warmstart as make
+    from sdsearch.cloning.warmstart import WarmStart
+    from sdsearch.cloning.warmstart import warmstart as make
 
     for name, value in make(loaded(spec, set, out, WarmStart)).items():
         typer.echo(f"{name}: {value:.4g}")

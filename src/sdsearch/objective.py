@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.component import Component, Settings
+from sdsearch.components.component import Component, Settings
 from sdsearch.trajectory import Group, Trajectory
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Credit(Component):
     """Says how much each sampled token deserves."""
 
     family: ClassVar[str] = "credit"
+    asks: ClassVar[str] = ""
+    """What it has to have beyond rollouts, their outcome, and what `needs` and hints name; for reports."""
 
     weight: float = 1.0
 
@@ -103,7 +105,7 @@ class Rows(NamedTuple):
     @property
     def logprob(self) -> Tensor:
         """The policy's log-probability of the sampled tokens now, with gradient; shape [rows]."""
-        from sdsearch.divergence import pick
+        from sdsearch.model.divergence import pick
 
         return pick(self.logits, self.table.token)
 

@@ -14,8 +14,8 @@ from sdsearch.rollout import Clock, Fork, Play
 from sdsearch.trajectory import Group, Span, Trajectory
 
 if TYPE_CHECKING:
-    from sdsearch.critic import Critic
-    from sdsearch.score import Teachers
+    from sdsearch.model.critic import Critic
+    from sdsearch.model.score import Teachers
     from sdsearch.types import Grammar
 
 Numbers = list[NDArray[np.float64]]
@@ -90,7 +90,7 @@ class ModelProbe(Probe):
 
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         """See `Probe`. Raises `ContextError` when a hint and its episode do not fit the model."""
-        from sdsearch.divergence import pick
+        from sdsearch.model.divergence import pick
         from sdsearch.tokens import TokenTable
         from sdsearch.update import batches
 
@@ -108,7 +108,7 @@ class ModelProbe(Probe):
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
         """See `Probe`. Each answer is tokenised once, as the protocol writes it, and put after the recorded tokens."""
-        from sdsearch.divergence import pick
+        from sdsearch.model.divergence import pick
 
         policy, grammar = self.weights.policies[teacher], self.grammar
         rows: list[Row] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from sdsearch.component import Settings
+from sdsearch.components.component import Settings
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.types import Hit, Passage, Searcher
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import ClassVar, NamedTuple
 
-from sdsearch.component import Component
+from sdsearch.components.component import Component
 from sdsearch.envs.episode import boundary
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable

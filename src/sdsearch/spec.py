@@ -9,15 +9,15 @@ from typing import Literal, Self, TypeVar, overload
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sdsearch.component import Component, Settings
-from sdsearch.loading import load_as
-from sdsearch.monitor import Monitors
+from sdsearch.components.component import Component, Settings
+from sdsearch.loading.load import load_as
+from sdsearch.loading.problems import OBJECTIONS
+from sdsearch.loading.yamltext import write
+from sdsearch.monitoring.monitor import Monitors
 from sdsearch.objective import Objective
-from sdsearch.problems import OBJECTIONS
 from sdsearch.retrieval import Patience
 from sdsearch.rollout import Rollouts, Spent
 from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
-from sdsearch.yamltext import write
 
 
 class Data(Settings):

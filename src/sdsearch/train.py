@@ -16,27 +16,27 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 
-from sdsearch import checkpoint
 from sdsearch.agents.local import LocalActor
-from sdsearch.behaviour import behaviour
-from sdsearch.critic import Critic
-from sdsearch.dice import Dice
 from sdsearch.draw import choose, due, sampling_seed
 from sdsearch.errors import ModelError, RetrieverUnavailable, SpecError
 from sdsearch.evaluate import evaluate, mean
-from sdsearch.interrupt import Interrupt
-from sdsearch.monitor import Monitor
-from sdsearch.policy import Policy
+from sdsearch.model.critic import Critic
+from sdsearch.model.policy import Policy
+from sdsearch.model.score import Teachers
+from sdsearch.monitoring.behaviour import behaviour
+from sdsearch.monitoring.monitor import Monitor
 from sdsearch.probe import ModelProbe
-from sdsearch.progress import Bars
 from sdsearch.report.curve import curve
 from sdsearch.report.page import page
 from sdsearch.rollout import Clock, Play, Spent, bearable
 from sdsearch.room import check_room
-from sdsearch.run import Run
-from sdsearch.score import Teachers
 from sdsearch.spec import Experiment
-from sdsearch.state import Stateful
+from sdsearch.store import checkpoint
+from sdsearch.store.dice import Dice
+from sdsearch.store.run import Run
+from sdsearch.store.state import Stateful
+from sdsearch.terminal.interrupt import Interrupt
+from sdsearch.terminal.progress import Bars
 from sdsearch.trajectory import Group
 from sdsearch.types import Question
 from sdsearch.update import over, summed, update

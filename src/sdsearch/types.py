@@ -1,6 +1,6 @@
 """The nouns that every room shares, and the families that a spec can choose from.
 
-A *family* is an abstract :class:`~sdsearch.component.Component`: its members are found by the name of their file.
+A *family* is an abstract :class:`~sdsearch.components.component.Component`: its members are found by their file names.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
-from sdsearch.component import Component
+from sdsearch.components.component import Component
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sdsearch.policy import Policy
+    from sdsearch.model.policy import Policy
     from sdsearch.trajectory import Segment
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sdsearch.errors import DataError, IndexMismatch
-from sdsearch.progress import Bars
+from sdsearch.terminal.progress import Bars
 from sdsearch.types import Corpus, Encoder, Passage
 
 

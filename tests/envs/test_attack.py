@@ -15,12 +15,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AddedToken, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sdsearch.agents.local import Local
-from sdsearch.control import controls
 from sdsearch.envs.protocol.search_r1 import NAMES, SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.envs.reward.f1 import F1
 from sdsearch.envs.search import SearchEnv
-from sdsearch.policy import Policy
+from sdsearch.model.control import controls
+from sdsearch.model.policy import Policy
 from sdsearch.types import Hit, Passage, Question, Reward
 
 GRAMMAR = SearchR1()

@@ -13,7 +13,7 @@ from sdsearch.agents.local import LocalActor
 from sdsearch.cli import app
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.fidelity.paired import PairedActor, PairedSampler
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 from sdsearch.rollout import Fork, collect, continue_from
 from sdsearch.spec import load
 from sdsearch.train import train

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from sdsearch.discovery import known
+from sdsearch.components.discovery import known
+from sdsearch.crediting.returns import kept
 from sdsearch.fidelity.advantages import Advantages
 from sdsearch.fidelity.candidates import candidates, credited
 from sdsearch.fidelity.command import exact
@@ -21,7 +22,6 @@ from sdsearch.objectives.credit.gae import GAE
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.credit.vine import Vine
-from sdsearch.returns import kept
 from sdsearch.trajectory import Group
 
 PROBLEM = SearchProblem()

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdsearch.crediting.returns import by_turn
 from sdsearch.objective import Rows
-from sdsearch.returns import by_turn
 from sdsearch.testing import example_trajectory
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn

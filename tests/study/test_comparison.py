@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sdsearch.loading import load_any
+from sdsearch.loading.load import load_any
 from sdsearch.study.board import Board
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from threading import Lock
 import pytest
 from rich.console import Console
 
-from sdsearch.loading import load_any
+from sdsearch.loading.load import load_any
 from sdsearch.study.board import Board
 from sdsearch.study.runs import Call, Stop, attempt, run
 from sdsearch.study.spec import Study, jobs
@@ -50,6 +50,15 @@ def test_a_run_waits_for_the_one_that_holds_its_lock_and_can_be_stopped_meanwhil
         assert second.result() == 1  # it went on, and found no spec
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise, as at a terminal: what runs in the background of a script is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("signals", [1, 2])
 def test_ctrl_c_stops_what_runs_and_begins_nothing_else(study: Write, signals: int) -> None:
     loaded = load_any(study())

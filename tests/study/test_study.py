@@ -17,7 +17,7 @@ import pytest
 
 import sdsearch
 from sdsearch.errors import StudyError
-from sdsearch.loading import load_any
+from sdsearch.loading.load import load_any
 from sdsearch.spec import load
 from sdsearch.study.command import study as run
 from sdsearch.study.record import Record

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.forest import Place, owner
+from sdsearch.crediting.forest import Place, owner
 from sdsearch.rollout import Fork
 from sdsearch.trajectory import Group
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from sdsearch.component import Settings, resolve
-from sdsearch.discovery import known
+from sdsearch.components.component import Settings, resolve
+from sdsearch.components.discovery import known
+from sdsearch.crediting.returns import by_turn, kept
 from sdsearch.errors import ContextError, DataError
-from sdsearch.loading import load_as
+from sdsearch.loading.load import load_as
 from sdsearch.objective import Credit, Objective
 from sdsearch.objectives.credit.log_ratio import implied
 from sdsearch.objectives.terms.distill import Distill
 from sdsearch.probe import Probe
-from sdsearch.returns import by_turn, kept
 from sdsearch.spec import Experiment
 from sdsearch.trajectory import Group
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from sdsearch import checkpoint
 from sdsearch.agents.local import LocalActor
-from sdsearch.critic import Critic
+from sdsearch.crediting.returns import kept
 from sdsearch.draw import choose
 from sdsearch.errors import CheckpointError, DataError, ModelError
 from sdsearch.fidelity.advantages import Advantages, estimate
@@ -18,13 +17,14 @@ from sdsearch.fidelity.exact import ExactProbe
 from sdsearch.fidelity.mdp import SearchProblem
 from sdsearch.fidelity.paired import PairedActor
 from sdsearch.fidelity.report import Judgement
+from sdsearch.model.critic import Critic
+from sdsearch.model.score import Teachers
 from sdsearch.probe import ModelProbe, Numbers
-from sdsearch.progress import Bars
-from sdsearch.returns import kept
 from sdsearch.rollout import Fork, Play, bearable, continue_from
-from sdsearch.run import Run
-from sdsearch.score import Teachers
 from sdsearch.spec import Experiment, load
+from sdsearch.store import checkpoint
+from sdsearch.store.run import Run
+from sdsearch.terminal.progress import Bars
 from sdsearch.train import other
 from sdsearch.trajectory import Group, read_groups
 from sdsearch.types import Question

@@ -8,10 +8,10 @@ from zlib import crc32
 
 import numpy as np
 
+from sdsearch.crediting.returns import kept
 from sdsearch.fidelity.mdp import SearchProblem
 from sdsearch.objective import Hints, Teacher, told
 from sdsearch.probe import Numbers, Probe
-from sdsearch.returns import kept
 from sdsearch.rollout import Fork
 from sdsearch.trajectory import Group
 

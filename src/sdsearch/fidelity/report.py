@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from sdsearch.crediting.returns import kept
 from sdsearch.fidelity.advantages import LEVEL, Advantages
 from sdsearch.fidelity.judge import Scores, Turns, scores
-from sdsearch.returns import kept
-from sdsearch.run import replace
+from sdsearch.store.run import replace
 from sdsearch.study.bootstrap import Estimate
 from sdsearch.trajectory import Group
 

@@ -17,11 +17,11 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sdsearch import checkpoint
 from sdsearch.errors import DataError
 from sdsearch.report.charts import charts
 from sdsearch.report.table import outcome, split
-from sdsearch.run import recorded, replace
+from sdsearch.store import checkpoint
+from sdsearch.store.run import recorded, replace
 from sdsearch.trajectory import Segment, Trajectory, read_groups
 
 NAME = "report.html"

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import sdsearch
-from sdsearch.catalogue import first_line
-from sdsearch.component import Component
+from sdsearch.components.catalogue import first_line
+from sdsearch.components.component import Component
 from sdsearch.spec import Experiment
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.spec import Study
@@ -128,9 +128,10 @@ def needed(spec: Experiment) -> str:
     """Name the weights, hints and further rollouts that an arm asks for."""
     assert spec.objective is not None
     parts: list[Component] = [*spec.objective.credit, *spec.objective.terms]
-    hints = {part.hint.type for part in parts if hasattr(part, "hint")}
+    hints = {hint.type for part in parts if (hint := getattr(part, "hint", None))}
     weights = (spec.objective.teachers - {"live"}) | ({"critic"} if spec.objective.critic else set())
-    said = [f"hint `{name}`" for name in sorted(hints)] + [f"{name} weights" for name in sorted(weights)]
+    said = list(dict.fromkeys(c.asks for c in spec.objective.credit if c.asks))
+    said += [f"hint `{name}`" for name in sorted(hints)] + [f"{name} weights" for name in sorted(weights)]
     said += [f"rollouts `{spec.train.rollouts.type}`"] * (spec.train.rollouts.type != "independent")
     return ", ".join(said) or "nothing"
 

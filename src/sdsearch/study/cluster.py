@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from sdsearch.discovery import remedy
+from sdsearch.components.discovery import remedy
 from sdsearch.errors import StudyError
 from sdsearch.study.runs import PAUSE, Attempt, Call, Stop, attempt
 from sdsearch.study.spec import Study

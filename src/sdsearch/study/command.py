@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from sdsearch.errors import SpecError, StudyError
-from sdsearch.loading import load_any
-from sdsearch.run import replace
+from sdsearch.loading.load import load_any
+from sdsearch.store.run import replace
 from sdsearch.study.board import Board
 from sdsearch.study.cluster import cluster
 from sdsearch.study.comparison import Comparison

@@ -48,11 +48,10 @@ def draw(found: Comparison, rows: list[dict[str, Any]], path: Path) -> None:
                 continue
             x, y, low, high = (np.array([row[k] for row in mine], float) for k in ("x", "exact_match", "low", "high"))
             axes.plot(x, y, marker=".", color=f"C{number % 10}", label=arm)
-            axes.fill_between(x, low, high, color=f"C{number % 10}", alpha=0.15, linewidth=0)
+            axes.fill_between(x, low, high, color=f"C{number % 10}", alpha=min(0.15, 0.6 / len(found.arms)), lw=0)
         matched = " (the budget)" * (quantity == found.study.quantity)
         axes.set(xlabel=f"{quantity}{matched}", ylabel="held-out exact match")
         axes.grid(alpha=0.3)
-        if i == 1 and axes.get_lines():
-            axes.legend()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.suptitle(f"{found.study.name}: mean over seeds, 95 % bootstrap interval")
     figure.savefig(path, dpi=120)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdsearch.rollout import Spent
-from sdsearch.run import recorded
+from sdsearch.store.run import recorded
 from sdsearch.study.spec import Job
 
 

@@ -14,12 +14,12 @@ from threading import Event
 from typing import NamedTuple
 
 from sdsearch.errors import StudyError
-from sdsearch.reading import read
-from sdsearch.run import differences, replace
+from sdsearch.loading.reading import read
+from sdsearch.loading.yamltext import write
+from sdsearch.store.run import differences, replace
 from sdsearch.study.board import Board
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study
-from sdsearch.yamltext import write
 
 PAUSE = 0.2
 """Seconds between two looks at a process."""

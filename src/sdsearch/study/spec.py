@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from sdsearch.component import Settings
-from sdsearch.discovery import quoted, suggest
-from sdsearch.document import Node
+from sdsearch.components.component import Settings
+from sdsearch.components.discovery import quoted, suggest
 from sdsearch.errors import SpecError
-from sdsearch.loading import Loaded, build, complaint
-from sdsearch.reading import read
+from sdsearch.loading.document import Node
+from sdsearch.loading.load import Loaded, build, complaint
+from sdsearch.loading.reading import read
 from sdsearch.spec import Experiment
 
 Quantity = Literal["rollouts", "tokens", "seconds"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdsearch.run import replace
+from sdsearch.store.run import replace
 from sdsearch.study.bootstrap import LEVEL, RESAMPLES, Estimate
 from sdsearch.study.checklist import checklist
 from sdsearch.study.comparison import Comparison

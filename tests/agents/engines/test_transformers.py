@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdsearch.agents.engines.transformers import Transformers
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 
 STOP = ("</search>", "</answer>")
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sdsearch.component import resolve
+from sdsearch.components.component import resolve
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions, attributes, lookalikes, mistakes
 from sdsearch.envs.data.gazetteer.facts import Entity, load
 from sdsearch.envs.data.gazetteer.mistakes import Mistake

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from sdsearch.discovery import known
+from sdsearch.components.discovery import known
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.bm25 import BM25

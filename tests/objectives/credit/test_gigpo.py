@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sdsearch.anchors import anchors
+from sdsearch.crediting.anchors import anchors
 from sdsearch.objectives.credit.gigpo import GiGPO
 from sdsearch.testing import check_credit
 from sdsearch.trajectory import Group, Trajectory, Turn

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdsearch.annotations import new_hits
+from sdsearch.crediting.annotations import new_hits
 from sdsearch.errors import DataError
 from sdsearch.objectives.credit.gold_passage import GoldPassage
 from sdsearch.testing import check_credit, example_trajectory

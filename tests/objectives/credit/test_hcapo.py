@@ -4,10 +4,10 @@ from math import log
 import numpy as np
 import pytest
 
+from sdsearch.crediting.returns import per_turn
 from sdsearch.objective import Hints, Teacher
 from sdsearch.objectives.credit.hcapo import HCAPO
 from sdsearch.probe import Numbers, Probe
-from sdsearch.returns import per_turn
 from sdsearch.testing import check_credit
 from sdsearch.trajectory import Group, Trajectory, Turn
 from sdsearch.types import Question

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sdsearch.catalogue import SPECS
-from sdsearch.divergence import pick
+from sdsearch.components.catalogue import SPECS
+from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import SpecError
+from sdsearch.model.divergence import pick
+from sdsearch.model.policy import Policy
+from sdsearch.model.score import Teachers
 from sdsearch.objective import Objective, Rows
 from sdsearch.objectives.credit.log_ratio import LogRatio, implied
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill
-from sdsearch.probe import Numbers, Probe
+from sdsearch.probe import ModelProbe, Numbers, Probe
+from sdsearch.rollout import Play
 from sdsearch.spec import Experiment, load
+from sdsearch.store import checkpoint
 from sdsearch.testing import example_groups
 from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Span
+from sdsearch.train import train
+from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
+from sdsearch.types import Question
 
 
 class Told(Probe):
@@ -114,11 +124,39 @@ def test_no_hint_is_no_text_in_front() -> None:
         ("{type: distill, hint: null}", "the live teacher is the policy itself"),
         ("{type: distill, hint: {type: peer_success}}", "train.group is 1"),
         ("{type: distill, hint: hindsight, gate: mixed}", "train.group is 1"),
+        ("{type: distill, hint: {type: hindsight, include_self: others}}", "train.group is 1"),
+        ("{type: distill, hint: {type: placebo, hint: peer_success}}", "train.group is 1"),
+        ("{type: kl, estimator: k1}", "the mean gradient of k1 is zero"),
     ],
 )
-def test_senseless_distillation_is_refused(term: str, said: str) -> None:
+def test_senseless_terms_are_refused(term: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         load(SPECS / "grpo.yaml", ["train.group=1", "objective={credit: [], terms: [" + term + "]}"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["train.group=1", "objective={credit: [], terms: [{type: distill, hint: hindsight}]}"],
+        ["train.group=1", "objective={credit: [], terms: [{type: distill, hint: hindsight, gate: has_correct}]}"],
+        ["train.epochs=2", "objective={credit: [], terms: [{type: kl, estimator: k1}]}"],
+        ["objective={credit: [], terms: [{type: distill, hint: peer_success, gate: mixed}]}"],
+    ],
+)
+def test_sensible_terms_are_accepted(changes: list[str]) -> None:
+    load(SPECS / "grpo.yaml", changes)
+
+
+@pytest.mark.parametrize(
+    ("credit", "said"),
+    [
+        ("{type: log_ratio, hint: null}", "the live teacher is the policy itself"),
+        ("{type: log_ratio, hint: peer_success}", "train.group is 1"),
+    ],
+)
+def test_senseless_credits_are_refused(credit: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        load(SPECS / "grpo.yaml", ["train.group=1", f"objective.credit=[{credit}]"])
 
 
 def test_an_external_teacher_has_to_be_named() -> None:
@@ -129,6 +167,99 @@ def test_an_external_teacher_has_to_be_named() -> None:
     assert isinstance(found, Experiment)
     assert found.objective is not None
     assert found.objective.teachers == {"external"}
+
+
+def moved(tiny: Policy) -> Policy:
+    """Return another policy with the same vocabulary and other weights."""
+    other = deepcopy(tiny)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    other.head, other.decoder = other.model.get_output_embeddings(), other.model.get_decoder()
+    return other
+
+
+@pytest.mark.parametrize(
+    ("hint", "teacher"), [("gold_answer", "live"), ("gold_answer", "external"), (None, "external")]
+)
+def test_a_real_model_in_float64(tiny: Policy, hint: str | None, teacher: str) -> None:
+    tiny.temperature = 0.7
+    question, grammar = Question("q", "Where?", ("Rome",)), SearchR1()
+    prompt, seen = "Q: where? ", " found Rome "
+    actions = ["<search> airport </search>", "<answer> Rome </answer>"]
+    written = [tiny.encode(a) for a in actions]
+    sampled = [(-1.5,) * len(w) for w in written]
+    segments = (
+        Segment("prompt", prompt, tiny.prompt_tokens(prompt)),
+        Segment("model", actions[0], written[0], sampled[0], tiny.spans(written[0], grammar)),
+        Segment("observation", seen, tiny.encode(seen)),
+        Segment("model", actions[1], written[1], sampled[1], tiny.spans(written[1], grammar)),
+    )
+    turns = (Turn("search", "airport"), Turn("answer", "Rome"))
+    group = Group(question, (Trajectory(question, segments, turns, "answered", 1.0),))
+    external = moved(tiny)
+    teachers = Teachers(tiny, {teacher}, 0.1, external if teacher == "external" else None)
+    probe = ModelProbe(Play(None, None, [question], 1, 7, 3), grammar, teachers, 10_000)  # type: ignore[arg-type]
+    credit = LogRatio.model_validate({"hint": hint, "teacher": teacher, "rows": "policy"})
+    (found,) = credit.credits([group], probe)
+
+    judge = deepcopy(external if teacher == "external" else tiny).model.double().eval()
+    opening = tiny.prompt_tokens(("The answer is Rome.\n\n" if hint else "") + prompt)
+    tokens = [*opening, *(t for s in segments[1:] for t in s.tokens)]
+    with torch.no_grad():
+        logits = judge(input_ids=torch.tensor([tokens])).logits[0] / 0.7
+    expected, at = [], len(opening)
+    for segment in segments[1:]:
+        if segment.logprobs:
+            expected += [float(logits[at + i - 1].log_softmax(0)[t]) + 1.5 for i, t in enumerate(segment.tokens)]
+        at += len(segment.tokens)
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+METHODS = ("sdpo", "opsd", "sdft", "external_teacher", "sampled_reverse_kl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_the_family_takes_a_step(spec: Path, method: str) -> None:
+    found = load(SPECS / "methods" / f"{method}.yaml").model_dump(mode="json")
+    for part in (*found["objective"]["credit"], *found["objective"]["terms"]):
+        # The small policy writes no query and is never right: its other tokens are taught, by a peer that failed.
+        part |= {"rows": "policy"} if "rows" in part else {}
+        if "hint" in part and part["hint"] and part["hint"]["type"] == "peer_success":
+            part["hint"] = {"type": "hindsight"}
+    sections = [f"objective={json.dumps(found['objective'])}"]
+    if found["teacher"]:
+        small = load(spec)
+        assert isinstance(small, Experiment)
+        sections.append(f"teacher={json.dumps(small.agent.model_dump(mode='json'))}")
+    run = train(load(spec, [*sections, "train.steps=1", "train.evaluate_every=0"]))
+    (line,) = (m for m in run.metrics() if "train" in m)
+    assert np.isfinite(line["train"]["loss"])
+
+
+def test_an_external_teacher_is_not_trained_and_not_saved(spec: Path, tiny: Policy, tmp_path: Path) -> None:
+    other = moved(tiny)
+    other.model.save_pretrained(tmp_path / "other")
+    other.tokenizer.save_pretrained(tmp_path / "other")
+    teachers = Teachers(tiny, {"external"}, 0.1, other)
+    assert not any(p.requires_grad for p in other.model.parameters())
+    assert teachers.state_dict() == {"copies": {}, "averages": []}
+    changes = [
+        "objective={credit: [], terms: [{type: distill, hint: null, teacher: external, rows: policy, top_k: null}]}",
+        f"teacher={{type: local, model: {tmp_path}/other}}",
+        "train.steps=1",
+        "train.evaluate_every=0",
+    ]
+    run = train(load(spec, changes))
+    (line,) = (m["train"] for m in run.metrics() if "train" in m)
+    assert line["loss"] > 1e-3
+    held = checkpoint.load(run.folder / "checkpoints" / "step_1")[1]["teachers"]
+    assert held == {"copies": {}, "averages": []}
+    again = Policy.load(load(spec, [f"agent.model={tmp_path}/other"]).agent)  # type: ignore[arg-type]
+    before, after = other.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_groups_of_all_kinds() -> None:

@@ -4,13 +4,13 @@ from math import tanh
 import numpy as np
 import pytest
 
+from sdsearch.crediting.returns import per_turn
+from sdsearch.crediting.turns import agreed
 from sdsearch.objective import Hints, Teacher
 from sdsearch.objectives.credit.turnsight import TurnSight
 from sdsearch.probe import Numbers, Probe
-from sdsearch.returns import per_turn
 from sdsearch.testing import check_credit
 from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.turns import agreed
 
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
 

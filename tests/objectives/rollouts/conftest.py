@@ -7,7 +7,7 @@ import pytest
 from sdsearch.agents.local import Local, LocalActor
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.search import SearchVectorEnv
-from sdsearch.policy import Policy
+from sdsearch.model.policy import Policy
 from sdsearch.rollout import Play
 from sdsearch.types import Action, Hit, Passage, Question
 

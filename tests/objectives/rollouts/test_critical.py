@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import sdsearch
+from sdsearch.crediting.returns import by_turn
+from sdsearch.crediting.turns import surprise
 from sdsearch.errors import SpecError
 from sdsearch.objectives.credit.carl import CARL
 from sdsearch.objectives.rollouts.critical import Critical
-from sdsearch.returns import by_turn
 from sdsearch.rollout import Play
 from sdsearch.spec import load
 from sdsearch.trajectory import Group, Segment, Trajectory, Turn
-from sdsearch.turns import surprise
 
 MakePlay = Callable[..., Play]
 Attempt = Callable[..., Trajectory]

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 import sdsearch
+from sdsearch.crediting.forest import owner
 from sdsearch.errors import SpecError
-from sdsearch.forest import owner
 from sdsearch.objectives.rollouts.tree import Tree
 from sdsearch.rollout import Play
 from sdsearch.spec import load

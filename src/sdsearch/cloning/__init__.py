@@ -1,0 +1,1 @@
+"""How the seed policy is made."""

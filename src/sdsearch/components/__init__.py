@@ -1,0 +1,1 @@
+"""The families that a spec names members of."""

@@ -1,0 +1,184 @@
+"""`type:` in YAML -> class: the name is a file of the family's folder, an installed entry point, or a dotted path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from abc import ABC
+from typing import Any, ClassVar, Self, TypeVar, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from sdsearch.components.discovery import FOLDERS, Place, absent, known, locate, quoted, unavailable
+from sdsearch.errors import ComponentError
+
+FAMILY = "x-family"
+"""The keyword that stands for a family in the JSON schema of a model."""
+
+
+class Readers(dict[int, list[type["Settings"]]]):
+    """A validation context that notes which classes read which mapping (by `id`): an error can then list its keys."""
+
+
+class Settings(BaseModel):
+    """Frozen parameters. An unknown key is an error; a field's docstring is its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(info.context, Readers):
+            info.context.setdefault(id(data), []).append(cls)
+        return cls._fields_of(data)
+
+    @classmethod
+    def _fields_of(cls, data: Any) -> Any:
+        return data
+
+
+class Component(Settings, ABC):
+    """A frozen settings object that is also the thing itself.
+
+    A family is a direct subclass that sets `family`. Where a field is annotated with a family, a mapping with `type`
+    (or the bare name, where no parameter is set) becomes an instance of the class that `type` names.
+    """
+
+    family: ClassVar[str] = ""
+
+    @property
+    def type(self) -> str:
+        """The word that names this class in YAML."""
+        return _name(self.__class__)
+
+    def objection(self, experiment: Any) -> str | None:
+        """Say why this makes no sense in an experiment (`sdsearch.spec.Experiment`); None: it does."""
+        return None
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {"type": self.type, **handler(self)}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Let a family build the member that `type` names; a member is an ordinary model."""
+        schema = handler(source)
+        if not cls.__dict__.get("family"):
+            return schema
+        return core_schema.with_info_plain_validator_function(
+            cls._build, serialization=core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, source: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """Let a family be named only: `sdsearch.loading.schema` knows which members there are."""
+        return {FAMILY: cls.family} if cls.__dict__.get("family") else handler(source)
+
+    @classmethod
+    def _build(cls, value: Any, info: ValidationInfo) -> Self:
+        if isinstance(value, cls):
+            return value
+        given = {"type": value} if isinstance(value, str) else value
+        if not isinstance(given, dict):
+            said = f"got {quoted(value)}, expected a mapping with `type`, or the name of one {cls.family}"
+            raise PydanticCustomError("component", "{said}", {"said": said})
+        if "type" not in given:
+            raise _problem(cls, "type", given, f"`type` is missing, expected one of {', '.join(known(cls))}")
+        try:
+            member = resolve(cls, given["type"])
+        except ComponentError as error:
+            raise _problem(cls, "type", given["type"], str(error)) from error
+        return member.model_validate(given, context=info.context)
+
+    @classmethod
+    def _fields_of(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "type" not in data:
+            return data
+        name = data["type"]
+        try:
+            same = name == _name(cls) or resolve(cls, name) is cls
+        except ComponentError:
+            same = False
+        if not same:
+            raise ValueError(f"`type` is {quoted(name)}, expected {quoted(_name(cls))}")
+        return {key: value for key, value in data.items() if key != "type"}
+
+
+C = TypeVar("C", bound=Component)
+
+
+def resolve(family: type[C], name: object) -> type[C]:
+    """Return the class of `family` that `name` names.
+
+    `name` is a file of the family's folder, an installed entry point of the group `sdsearch.<family>`, or a dotted path
+    `pkg.module` or `pkg.module:Class`. Raises `ComponentError` when there is none, when the module does not define
+    exactly one member of the family, or when a package that it needs is not installed. Importing a module runs it: only
+    one whose source shows a member of the family is imported (see `locate`). Any other error meanwhile is its author's
+    and is passed on with a note.
+    """
+    place = locate(family, name)
+    try:
+        module = importlib.import_module(place.module)
+    except ModuleNotFoundError as error:
+        if said := unavailable(family.family, place, error):
+            raise ComponentError(said) from error
+        raise
+    except (ValueError, AssertionError) as error:
+        # Pydantic takes these two for a wrong value and would drop the traceback.
+        raise ImportError(f"{place.module} (type: {name}) cannot be imported: {error}") from error
+    except Exception as error:
+        error.add_note(f"while importing {place.module} (type: {name})")
+        raise
+    if place.attribute:
+        return _attribute(family, module, place)
+    found = members(family, module)
+    if len(found) != 1:
+        raise ComponentError(absent(family, place, [c.__name__ for c in found]))
+    return found[0]
+
+
+def members(family: type[C], module: object) -> list[type[C]]:
+    """Return the members of `family` that `module` itself defines, abstract ones left out."""
+    # Not `isinstance(c, type)`: that asks `c.__class__`, with which a lazy object of a foreign module begins to work.
+    defined = dict.fromkeys(c for c in vars(module).values() if issubclass(type(c), type) and issubclass(c, family))
+    name = module.__name__  # type: ignore[attr-defined]
+    return [c for c in defined if c.__module__ == name and not inspect.isabstract(c) and "family" not in c.__dict__]
+
+
+def _attribute(family: type[C], module: object, place: Place) -> type[C]:
+    found: Any = vars(module).get(place.attribute)
+    if issubclass(type(found), type) and issubclass(found, family) and not inspect.isabstract(found):
+        return cast("type[C]", found)
+    raise ComponentError(absent(family, place, [c.__name__ for c in members(family, module)]))
+
+
+def _name(member: type[Component]) -> str:
+    module = member.__module__
+    file = module.removeprefix(f"{FOLDERS.get(member.family)}.")
+    if file != module and "." not in file:
+        return file
+    family = next(c for c in member.__mro__ if "family" in c.__dict__)
+    alone = "." in module and len(members(family, sys.modules[module])) == 1
+    return module if alone else f"{module}:{member.__qualname__}"
+
+
+def _dumped(component: Component, info: SerializationInfo) -> dict[str, Any]:
+    return component.model_dump(mode=info.mode)
+
+
+def _problem(family: type[Component], field: str, value: object, message: str) -> ValidationError:
+    error = PydanticCustomError("component", "{message}", {"message": message})
+    return ValidationError.from_exception_data(family.__name__, [{"type": error, "loc": (field,), "input": value}])

@@ -1,0 +1,1 @@
+"""What hints are made of."""

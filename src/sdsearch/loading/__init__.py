@@ -1,0 +1,1 @@
+"""How a YAML file becomes settings, and everything that is wrong with it a list."""

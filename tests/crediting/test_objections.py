@@ -1,0 +1,50 @@
+"""Specs that make no sense are refused with the reason."""
+
+import pytest
+
+from sdsearch.components.catalogue import SPECS
+from sdsearch.errors import SpecError
+from sdsearch.spec import load
+
+ALONE = "train.group is 1, so that no rollout has others to be compared with"
+CRITICS = "the credits gae, gae would all teach the one critic"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.group=1"], rf"objective.credit.0 \(group_mean\): {ALONE}"),
+        (["train.group=1", "objective.credit=[leave_one_out]"], ALONE),
+        (["train.group=1", "objective.credit=[{type: reinforce_pp, baseline: true}]"], ALONE),
+        (["train.group=1", "objective.credit=[overlong]"], rf"\(overlong\): {ALONE}"),
+        (["train.group=1", "objective.credit=[shuffled_reward]"], rf"\(shuffled_reward\): {ALONE}"),
+        (["train={group: 1, rollouts: mixed}", "objective.credit=[constant]"], rf"train.rollouts \(mixed\): {ALONE}"),
+        (["objective.credit=[gae, gae]"], CRITICS),
+        *(
+            (
+                ["objective.credit=[]", f"objective.terms=[{term}]", "train.epochs=2"],
+                rf"\({term}\): objective.credit is",
+            )
+            for term in ("clipped_pg", "truncated_pg", "gspo", "cispo", "llds")
+        ),
+        (["objective.terms=[clipped_pg, llds]"], r"terms.1 \(llds\): train.epochs is 1"),
+    ],
+)
+def test_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        load(SPECS / "grpo.yaml", overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.group=1", "objective.credit=[gae]"],
+        ["train.group=1", "objective.credit=[reinforce_pp]"],
+        ["train.group=1", "objective.credit=[{type: shuffled_reward, of: constant}]"],
+        ["objective.credit=[gae, group_mean]"],
+        ["objective.credit=[]", "objective.terms=[entropy]"],
+        ["objective.terms=[clipped_pg, llds]", "train.epochs=2"],
+    ],
+)
+def test_accepted(overrides: list[str]) -> None:
+    load(SPECS / "grpo.yaml", overrides)

@@ -1,0 +1,43 @@
+"""What the episodes of a step look like, by hand."""
+
+import pytest
+
+from sdsearch.monitoring.behaviour import behaviour
+from sdsearch.testing import example_trajectory
+from sdsearch.trajectory import Group
+from sdsearch.types import Question
+
+QUESTION = Question("q", "Where?", ("x",))
+
+
+def group(*plays: tuple[list[tuple[str, str]], float]) -> Group:
+    """Return a group of episodes given by actions and reward; a reward below zero is an outage."""
+    return Group(QUESTION, tuple(example_trajectory(QUESTION, a, r, lost=r < 0) for a, r in plays))
+
+
+def test_by_hand() -> None:
+    searcher = [("search", "a b"), ("search", "a b"), ("search", "?!"), ("answer", "x")]
+    alike = group((searcher, 1.0), ([("answer", "y z")], 1.0), ([("search", "lost")], -1.0))
+    mixed = group(([("answer", "x")], 1.0), ([("answer", "y")], 0.0))
+    # Prompt 3 tokens, action 3 and one a word, observation 2: 27, 8, 7 and 7 tokens, of which 18, 5, 4 and 4 sampled.
+    assert behaviour([alike, mixed]) == pytest.approx(
+        {
+            "homogeneous": 1 / 2,
+            "repeated_queries": 1 / 3,
+            "empty_queries": 1 / 3,
+            "tokens": 49 / 4,
+            "model_tokens": 31 / 4,
+            "turns": 7 / 4,
+        }
+    )
+
+
+def test_the_same_query_in_two_episodes_is_not_repeated() -> None:
+    one = ([("search", "Łódź"), ("answer", "x")], 1.0)
+    figures = behaviour([group(one, one)])
+    assert (figures["repeated_queries"], figures["empty_queries"], figures["homogeneous"]) == (0, 0, 1)
+
+
+def test_nothing_kept() -> None:
+    figures = behaviour([group(([("search", "a")], -1.0))])
+    assert figures == {k: float(k == "homogeneous") for k in figures}

@@ -86,5 +86,7 @@ def test_ctrl_c_stops_what_runs_and_begins_nothing_else(study: Write, signals: i
     with Board(planned, [], screen) as board, pytest.raises(KeyboardInterrupt, match="the same command"):
         run(loaded.spec, planned, board, play)
     assert len(begun) == 2  # of four: there are two workers
+    while len(ended) < 2:  # at once means without waiting for them
+        time.sleep(0.01)
     assert ended == [(True, signals == 2)] * 2
     assert screen.export_text() == "each run stops after its step, with a checkpoint; Ctrl-C again stops them at once\n"

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -7,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sdsearch.model.divergence import entropy
 from sdsearch.objective import Hints, Objective, Rows, Selection, Step, Teacher, Term, Values
 from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.terms.cispo import CISPO
 from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill
 from sdsearch.objectives.terms.entropy import Entropy
+from sdsearch.objectives.terms.gspo import GSPO
 from sdsearch.objectives.terms.kl import KL
+from sdsearch.objectives.terms.truncated_pg import TruncatedPG
 from sdsearch.plan import Plan, portions
 from sdsearch.testing import VOCABULARY, example_table
 from sdsearch.tokens import TokenTable
@@ -226,6 +231,44 @@ def test_no_rows() -> None:
     loss, _ = plan_of(table, Entropy(weight=0.0)).loss(everything(table), model.logits)
     assert loss.item() == 0
     assert model.asked == []
+
+
+@pytest.mark.parametrize("term", [ClippedPG, GSPO, CISPO, TruncatedPG])
+@pytest.mark.parametrize("normalise", ["token", "trajectory", "constant"])
+def test_trajectories_of_no_credit_are_not_computed_and_change_nothing(term: type[Term], normalise: str) -> None:
+    table = example_table()
+    calm = (table.trajectory == 0) | (table.trajectory == 3)
+    table = replace(table, credit=table.credit.masked_fill(calm, 0.0))
+
+    class Whole(term):  # type: ignore[valid-type, misc]
+        follows_credit = False
+
+    found, asked, figures = [], [], []
+    for kind in (term, Whole):
+        model = Model(table)
+        loss, logged = plan_of(table, kind(normalise=normalise)).loss(everything(table), model.logits)
+        found.append((loss.item(), model.gradient(loss)))
+        asked += model.asked
+        figures.append({k.split("/")[-1]: float(v) for k, v in logged.items()})
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-6, atol=0)
+    credited = ~table.credit.isnan()
+    assert asked == [(credited & ~calm).nonzero().flatten().tolist(), credited.nonzero().flatten().tolist()]
+    assert figures[0]["rows"] == len(asked[0]) < len(asked[1])
+    moving = Model(table).student.detach()[credited & ~calm]
+    if normalise == "token":
+        assert figures[0]["entropy"] == pytest.approx(entropy(moving).mean().item(), rel=1e-5)
+
+
+def test_a_step_without_contrast_computes_nothing() -> None:
+    table = replace(example_table(), credit=torch.zeros(len(example_table())))
+    model = Model(table)
+    loss, figures = plan_of(table, ClippedPG(), Entropy()).loss(everything(table), model.logits)
+    assert len(model.asked[0]) == figures["entropy/rows"] == len(table)
+    model = Model(table)
+    loss, figures = plan_of(table, ClippedPG()).loss(everything(table), model.logits)
+    assert (loss.item(), model.asked) == (0, [])
+    assert set(figures) == {"loss", "clipped_pg/loss", "clipped_pg/rows"}
 
 
 def test_no_row_selected_has_share_zero() -> None:

@@ -123,7 +123,7 @@ class Values(NamedTuple):
     loss: Tensor
     """The loss of each row, shape [rows]."""
     metrics: Mapping[str, Tensor]
-    """Other figures of each row, without gradient, for the log: averaged with the same shares as the loss."""
+    """Other figures of each row, without gradient, for the log: averaged as the loss is, over the rows computed."""
 
 
 class Step(Settings):
@@ -146,7 +146,10 @@ class Term(Component):
 
     family: ClassVar[str] = "term"
     follows_credit: ClassVar[bool] = False
-    """Whether it is a policy gradient: the pull of the terms with a hint is compared with its pull."""
+    """Whether it is a policy gradient: the pull of the terms with a hint is compared with its pull.
+
+    Its loss and its gradient are zero on a trajectory without any credit but zero, which is then not computed.
+    """
 
     weight: float | Step = 1.0
     normalise: Literal["token", "trajectory", "constant"] = "token"

@@ -24,8 +24,11 @@ class Planned(NamedTuple):
     term: Term
     weight: float
     selection: Selection
+    """The rows that are computed: those that the term chose, without those whose loss is zero anyway."""
     share: Tensor
-    """Each row's share in the mean over the step, shape [rows of the table]: zero off the selection, sum 1."""
+    """Each row's share in the mean over the step, shape [rows of the table]: of all rows that the term chose, sum 1."""
+    seen: Tensor
+    """Each row's share in the means of the figures for the log: of the rows that are computed, sum 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +40,7 @@ class Plan:
 
     @property
     def needed(self) -> Tensor:
-        """The rows that at least one term selected; bool, shape [rows of the table]."""
+        """The rows that at least one term computes; bool, shape [rows of the table]."""
         needed = self.table.token.new_zeros(len(self.table)).bool()
         for planned in self.terms:
             needed = needed | planned.selection.rows
@@ -55,8 +58,9 @@ class Plan:
         """Return, for each term, the share of its loss that falls on some rows of the table, and figures for the log.
 
         Both add up: over any partition of the rows the losses, which are multiplied by the weights, sum to the loss of
-        the step, and the figures, which are not and have no gradient, to its means ("<term>/rows" to a count). A term
-        without a row in the part has a zero without gradient.
+        the step, and the figures, which are not and have no gradient, to its means ("<term>/rows" to a count): those
+        that a term logs to means over the rows that are computed. A term without a row in the part has a zero without
+        gradient.
 
         Args:
             part: Indices of rows.
@@ -69,7 +73,7 @@ class Plan:
         nothing = self.table.logprob.new_zeros(())
         losses: dict[str, Tensor] = {}
         figures: dict[str, Tensor] = {}
-        for name, term, weight, selection, share in self.terms:
+        for name, term, weight, selection, share, seen in self.terms:
             mine = selection.rows[part]
             index = part[mine]
             mean = nothing
@@ -78,7 +82,7 @@ class Plan:
                 own = scored if mine.all() else scored[mine]
                 values = term.values(Rows(self.table.at(index), own, taught, selection.hints))
                 mean = (share[index] * values.loss).sum()
-                figures |= {f"{name}/{k}": (share[index] * v.detach()).sum() for k, v in values.metrics.items()}
+                figures |= {f"{name}/{k}": (seen[index] * v.detach()).sum() for k, v in values.metrics.items()}
             losses[name] = weight * mean
             figures |= {f"{name}/loss": mean.detach(), f"{name}/rows": nothing.new_tensor(float(len(index)))}
         return losses, figures
@@ -99,13 +103,29 @@ def make(
     reduce: Callable[[Tensor], Tensor] | None = None,
 ) -> Plan:
     """Let the terms, given with their names and weights, choose their rows. For `reduce` see `Objective.plan`."""
-    chosen = [(name, term, weight, valid(name, table, term.select(table, seed))) for name, term, weight in terms]
-    parts = [portions(table, selection.rows, term.normalise, term.constant) for _, term, _, selection in chosen]
+    chosen = [valid(name, table, term.select(table, seed)) for name, term, _ in terms]
+    moving = stirred(table)
+    live = [
+        s._replace(rows=s.rows & moving) if term.follows_credit else s
+        for (_, term, _), s in zip(terms, chosen, strict=True)
+    ]
+    both = [(term, s) for selections in (chosen, live) for (_, term, _), s in zip(terms, selections, strict=True)]
+    parts = [portions(table, s.rows, term.normalise, term.constant) for term, s in both]
     counts = table.token.new_tensor([count for _, count in parts])
     if reduce is not None:
         counts = reduce(counts)
     shares = [portion / count.clamp_min(1) for (portion, _), count in zip(parts, counts, strict=True)]
-    return Plan(table, tuple(Planned(*c, share) for c, share in zip(chosen, shares, strict=True)))
+    share, seen = shares[: len(terms)], shares[len(terms) :]
+    return Plan(table, tuple(Planned(*t, *rest) for t, *rest in zip(terms, live, share, seen, strict=True)))
+
+
+def stirred(table: TokenTable) -> Tensor:
+    """Return the rows of trajectories with any credit but zero; bool [rows of the table].
+
+    The others, like those of a group without contrast, would cost a forward and a backward pass and move nothing.
+    """
+    moving = (table.credit.nan_to_num() != 0).to(table.logprob.dtype)
+    return table.logprob.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, moving)[table.trajectory] > 0
 
 
 def portions(table: TokenTable, rows: Tensor, normalise: str, constant: int = 1) -> tuple[Tensor, int]:

@@ -1,5 +1,6 @@
 """The gradient of each term by itself: by hand, against the whole, and without a trace in the update."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -58,7 +59,7 @@ def measured(*terms: Term, parts: int = 1) -> tuple[Gradients, list[torch.nn.Par
 
 
 def test_by_hand() -> None:
-    table = example_table()
+    table = replace(example_table(), credit=torch.ones(len(example_table())))
     terms = [Credited(of=0, weight=4), Logit(of=1, weight=3), Hinted(of=2, weight=0.5)]
     plan = Objective(terms=terms).plan(table, 0, 0)
     credited, plain, hinted = (planned.name for planned in plan.terms)

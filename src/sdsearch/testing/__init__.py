@@ -121,6 +121,11 @@ def check_term(term: Term) -> None:
             close = torch.allclose(alone, loss[rows], rtol=1e-4, atol=1e-6)
             said = f"got {alone.tolist()} alone and {loss[rows].tolist()} among others, expected the same"
             assert close, f"trajectory {t}: {said}"
+        if term.follows_credit:
+            calm = replace(mine, credit=torch.zeros_like(mine.credit))
+            loss = term.values(Rows(calm, logits, given)).loss
+            (gradient,) = torch.autograd.grad(loss.sum(), logits)
+            assert not (loss.any() or gradient.any()), "got a loss or a gradient where all credit is zero"
 
 
 AWKWARD = ("", " ", "\n", "?!", "<search>", "Łódź 東京 🙂 \u202e\u200b", "a" * 20_000, "0", "word " * 2_000)

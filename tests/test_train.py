@@ -128,7 +128,7 @@ def test_a_run_is_not_overwritten(spec: Path) -> None:
     with pytest.raises(CheckpointError, match="--resume goes on with it, --fresh moves it aside"):
         train(one)
     with pytest.raises(CheckpointError, match="another spec"):
-        train(opened(spec, "train.steps=2"), resume=True)
+        train(opened(spec, "train.questions=1"), resume=True)
     train(one, fresh=True)
     assert (spec.parent / "runs" / "small" / "0.old1" / "metrics.jsonl").exists()
 

@@ -87,6 +87,8 @@ def test_another_spec_is_refused_and_the_differing_keys_are_named(spec: Path, tm
         Run.open(changed, resume=True)
     named = "environment.top_k was 3 and is 2; objective.terms.1.weight was 0.5 and is 0.25; train.steps was 4 and is 9"
     assert f"small/0/spec.yaml is of another spec than this one: {named}. Resume with" in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"spec than this one: train\.steps was 4 and is 3"):
+        Run.open(load(spec, ["train.steps=3"]), resume=True)
     moved = tmp_path / "elsewhere"
     shutil.move(tmp_path / "runs", moved)
     assert Run.open(load(spec, [f"out={moved}"]), resume=True).folder == moved / "small" / "0"
@@ -120,6 +122,19 @@ def test_differences_are_named_by_their_path() -> None:
 def trained(spec: Path) -> tuple[Experiment, Path]:
     experiment = load(spec, ["train.keep_checkpoints=3", "train.evaluate_every=0"])
     return experiment, train(experiment).folder
+
+
+def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(spec: Path, tmp_path: Path) -> None:
+    once, short, long = (
+        load(spec, [f"out={tmp_path / o}", f"train.steps={n}"]) for o, n in (("x", 4), ("y", 2), ("y", 4))
+    )
+    expected = train(once).folder
+    train(short)
+    folder = train(long, resume=True).folder
+    one, other = (f / "checkpoints" / "step_4" / "model.safetensors" for f in (expected, folder))
+    assert one.read_bytes() == other.read_bytes()
+    assert load(folder / "spec.yaml").train.steps == 4
+    assert [m["step"] for m in Run(folder, long).metrics() if "train" in m] == [1, 2, 3, 4]
 
 
 def test_the_command_that_an_error_gives_goes_on(spec: Path) -> None:

@@ -50,15 +50,18 @@ class Run:
         """Make the folder, or take up the one that is there.
 
         Raises `CheckpointError` when there is a run already and neither `resume` nor `fresh` says what to do with it,
-        when `resume` would go on with another spec, or when the folder cannot be written. `fresh` moves the old run
-        aside. A run that was killed before it had written its spec begins anew.
+        when `resume` would go on with another spec (but for more steps), or when the folder cannot be written. `fresh`
+        moves the old run aside. A run that was killed before it had written its spec begins anew.
         """
         run = cls(experiment.folder, experiment)
         spec = run.folder / "spec.yaml"
         with run.writing():
             begun = spec.exists()
             if begun and resume:
-                run.check(read(spec, []).plain(), spec)
+                old = read(spec, []).plain()
+                run.check(old, spec)
+                if longer(old, experiment.model_dump(mode="json")):
+                    replace(spec, lambda p: p.write_text(experiment.dump()))
                 return run
             if begun and not fresh:
                 raise CheckpointError(
@@ -78,8 +81,15 @@ class Run:
         return self.folder / "checkpoints"
 
     def check(self, spec: Any, where: Path) -> None:
-        """Raise `CheckpointError`, naming every key that differs, when `spec`, found at `where`, is not the run's."""
-        if found := differences(spec, self.experiment.model_dump(mode="json")):
+        """Raise `CheckpointError`, naming every key that differs, when `spec`, found at `where`, is not the run's.
+
+        More steps than it had are no difference: nothing that a step does depends on how many there will be.
+        """
+        mine = self.experiment.model_dump(mode="json")
+        found = differences(spec, mine)
+        if len(found) == 1 and longer(spec, mine):
+            return
+        if found:
             raise CheckpointError(
                 f"{where} is of another spec than this one: {'; '.join(found)}. Resume with the spec that the run was "
                 "started with, or begin anew with --fresh, which moves it aside"
@@ -183,6 +193,11 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     else:
         return [] if old == new else [f"{path} was {json.dumps(old)} and is {json.dumps(new)}"]
     return [line for where, one, two in pairs for line in differences(one, two, where)]
+
+
+def longer(old: Any, new: Any) -> bool:
+    """Say whether a spec has more steps than another."""
+    return bool(new["train"]["steps"] > old.get("train", {}).get("steps", 0))
 
 
 def machine() -> dict[str, Any]:

@@ -260,6 +260,14 @@ def test_trajectories_of_no_credit_are_not_computed_and_change_nothing(term: typ
         assert figures[0]["entropy"] == pytest.approx(entropy(moving).mean().item(), rel=1e-5)
 
 
+def test_figures_are_means_where_the_loss_is_divided_by_a_constant() -> None:
+    table, term = example_table(), ClippedPG(normalise="constant", constant=240)
+    plan = plan_of(table, term)
+    assert plan.terms[0].seen.sum().item() == pytest.approx(1)
+    _, figures = plan.loss(everything(table), lambda index: torch.zeros(len(index), VOCABULARY))
+    assert figures["clipped_pg/entropy"].item() == pytest.approx(log(VOCABULARY), rel=1e-5)
+
+
 def test_a_step_without_contrast_computes_nothing() -> None:
     table = replace(example_table(), credit=torch.zeros(len(example_table())))
     model = Model(table)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sdsearch.envs.protocol.search_r1 import SearchR1
+from sdsearch.errors import ContextError
 from sdsearch.model.critic import Critic
 from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
@@ -64,6 +65,24 @@ def logprobs(policy: Policy, tokens: Sequence[int]) -> list[float]:
     with torch.no_grad():
         logits = policy.model(input_ids=torch.tensor([list(tokens)])).logits[0].double() / policy.temperature
     return [float(logits[i - 1].log_softmax(0)[t]) for i, t in enumerate(tokens) if i]
+
+
+def test_a_turn_without_a_teacher_has_no_number(tiny: Policy, groups: list[Group]) -> None:
+    (first, *_), (whole, *_) = (
+        probe(tiny).logprobs(groups, [hint, None, None]) for hint in (("It was Rome. ", None), "It was Rome. ")
+    )
+    size = len(groups[0].kept[0].actions[0].tokens)
+    assert first[:size] == pytest.approx(whole[:size], abs=1e-4)
+    assert np.isnan(first[size:]).all()
+
+
+def test_an_answer_that_does_not_fit_behind_its_episode(tiny: Policy, groups: list[Group]) -> None:
+    filler = "a " * (tiny.positions // 2)
+    long = told(tiny, filler, "<search> a </search>", " b ", answered=False)
+    need = len(long.tokens) + len(tiny.encode(GRAMMAR.write("answer", "Rome")))
+    assert need > tiny.positions
+    with pytest.raises(ContextError, match=rf"question q: episode and answer take \d+ tokens .* {tiny.positions} pos"):
+        probe(tiny).answer_logprobs([Group(QUESTION, (long,))])
 
 
 @pytest.mark.parametrize("budget", [1, 60, 10_000])

@@ -38,7 +38,7 @@ class HCAPO(Credit):
     smoothing: float = Field(0.0, ge=0, lt=1)
 
     def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+        return alone(experiment) or self.hint.objection(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts]
@@ -55,6 +55,7 @@ class HCAPO(Credit):
     def value(self, trajectory: Trajectory, logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q of each turn from the mean log-probabilities of its tokens in hindsight: [turns] -> [turns]."""
         likely = np.exp(logprobs / self.temperature)
-        rho: NDArray[np.float64] = np.clip(likely * len(likely) / likely.sum(), *self.clip)
+        told = likely[~np.isnan(likely)]
+        rho: NDArray[np.float64] = np.clip(likely / told.mean(), *self.clip) if len(told) else likely
         rho = (1 - self.smoothing) * rho + self.smoothing * np.append(rho[1:], rho[-1:])
         return rho * returns(trajectory, self.gamma)

@@ -28,5 +28,7 @@ class LeaveOneOut(Credit):
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""
         total, others = sum(t.reward for t in group.kept), len(group.kept) - 1
+        if others > 0 and len({t.reward for t in group.kept}) == 1:
+            return [whole(t, 0.0) for t in group.kept]  # rounding would look like contrast
         baseline = [(total - t.reward) / others if others else 0.0 for t in group.kept]
         return [whole(t, t.reward - b) for t, b in zip(group.kept, baseline, strict=True)]

@@ -11,6 +11,7 @@ the majority's sign, in units of the group's root mean square: centring would tu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ class TurnSight(Credit):
     def needs(self) -> frozenset[str]:
         return self.base.needs | {"frozen"}
 
+    def objection(self, experiment: Any) -> str | None:
+        return self.base.objection(experiment)
+
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         plain = probe.logprobs(groups, teacher="frozen")
         readings = [self.gaps(groups, probe, plain, count) for count in self.horizons]
@@ -54,7 +58,6 @@ class TurnSight(Credit):
 
     def gaps(self, groups: Sequence[Group], probe: Probe, plain: Numbers, count: int) -> Numbers:
         """Return how much likelier so many results make each turn's tokens, NaN where nothing followed: [turns]."""
-        hint = NextSearches(count=count, max_words=self.max_words)
-        told = [hint.tell(t) for t in kept(groups)]
-        pairs = zip(kept(groups), told, probe.logprobs(groups, told, "frozen"), plain, strict=True)
-        return [np.where([h is None for h in hints], np.nan, means(t, seen - p)) for t, hints, seen, p in pairs]
+        told = [NextSearches(count=count, max_words=self.max_words).tell(t) for t in kept(groups)]
+        seen = probe.logprobs(groups, told, "frozen")
+        return [means(t, s - p) for t, s, p in zip(kept(groups), seen, plain, strict=True)]

@@ -37,7 +37,8 @@ class NextSearches(Hint):
         told: list[str | None] = []
         for turn in range(len(trajectory.turns)):
             after = [t for t in sorted(found) if t >= turn][: self.count]
-            lines = [line for t in after for line in ([queries[t]] if t > turn else []) + [found[t]]]
+            # A query that is nothing but tags has found passages and says nothing.
+            lines = [line for t in after for line in (queries.get(t) if t > turn else None, found[t]) if line]
             words = " ".join(lines).split()[: self.max_words]
             told.append(self.template.format(events=" ".join(words)) if words else None)
         return tuple(told)

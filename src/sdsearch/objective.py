@@ -221,7 +221,7 @@ class Objective(Settings):
     def plan(self, table: TokenTable, step: int, seed: int, reduce: Reduce | None = None) -> Plan:
         """Choose the rows of every term whose weight at `step` (counted from 0) is not zero, and their shares.
 
-        Each step draws its own seed from `seed`. `reduce` sums counts, an int64 tensor with one number per term, over
+        Each step draws its own seed from `seed`. `reduce` sums counts, an int64 tensor with two numbers per term, over
         all processes; the shares then add up to 1 over all of them together. It is called once, in every process.
         """
         from sdsearch.plan import make

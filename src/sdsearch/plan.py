@@ -26,7 +26,8 @@ class Planned(NamedTuple):
     selection: Selection
     """The rows that are computed: those that the term chose, without those whose loss is zero anyway."""
     share: Tensor
-    """Each row's share in the mean over the step, shape [rows of the table]: of all rows that the term chose, sum 1."""
+    """Each row's share in the mean over the step, shape [rows of the table]: of all rows that the term chose, sum 1
+    (but for `normalise: constant`)."""
     seen: Tensor
     """Each row's share in the means of the figures for the log: of the rows that are computed, sum 1."""
 
@@ -110,7 +111,11 @@ def make(
         for (_, term, _), s in zip(terms, chosen, strict=True)
     ]
     both = [(term, s) for selections in (chosen, live) for (_, term, _), s in zip(terms, selections, strict=True)]
-    parts = [portions(table, s.rows, term.normalise, term.constant) for term, s in both]
+    parts = [portions(table, s.rows, term.normalise, term.constant) for term, s in both[: len(terms)]]
+    # A figure is a mean, also where the loss is divided by a constant.
+    parts += [
+        portions(table, s.rows, "trajectory" if t.normalise == "trajectory" else "token") for t, s in both[len(terms) :]
+    ]
     counts = table.token.new_tensor([count for _, count in parts])
     if reduce is not None:
         counts = reduce(counts)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sdsearch.objective import Hints, Teacher
+from sdsearch.errors import ContextError
+from sdsearch.objective import Hints, Teacher, told
 from sdsearch.rollout import Clock, Fork, Play
 from sdsearch.trajectory import Group, Span, Trajectory
 
@@ -97,17 +98,22 @@ class ModelProbe(Probe):
         table = TokenTable.build(groups, [np.full(t.sampled, np.nan) for g in groups for t in g.kept])
         rows = torch.ones(len(table), dtype=torch.bool)
         if hints is not None:
-            rows = torch.tensor([hints[i] is not None for i in table.trajectory.tolist()], dtype=torch.bool)
+            places = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
+            rows = torch.tensor([told(hints[i], turn) is not None for i, turn in places], dtype=torch.bool)
         table = table.to(self.weights.policies["live"].device)
         found = torch.full((len(table),), torch.nan, dtype=torch.float64)
+        wanted = rows.to(table.token.device)
         with self.clock.timing("score"):
-            for part in batches(table, rows.to(table.token.device), self.budget):
+            for part in (whole[wanted[whole]] for whole in batches(table, wanted, self.budget)):
                 logits = self.weights.score(teacher, table.at(part), hints)
                 found[part.cpu()] = pick(logits, table.token[part]).double().cpu()
         return _cut(found, [t.sampled for g in groups for t in g.kept])
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
-        """See `Probe`. Each answer is tokenised once, as the protocol writes it, and put after the recorded tokens."""
+        """See `Probe`. Each answer is tokenised once, as the protocol writes it, and put after the recorded tokens.
+
+        Raises `ContextError` when an episode and the answer do not fit the model.
+        """
         from sdsearch.model.divergence import pick
 
         policy, grammar = self.weights.policies[teacher], self.grammar
@@ -121,6 +127,11 @@ class ModelProbe(Probe):
                     written = policy.encode(grammar.write("answer", answer))
                     inside = [i for i, s in enumerate(policy.spans(written, grammar)) if s == Span.ANSWER]
                     prompt = trajectory.segments[0].tokens
+                    if (need := len(prompt) + len(seen) + len(written)) > policy.positions:
+                        raise ContextError(
+                            f"question {trajectory.question.id}: episode and answer take {need} tokens and the "
+                            f"model has {policy.positions} positions: lower agent.context, or use another model"
+                        )
                     rows.append((prompt, (*seen, *written), [len(seen) + i for i in inside]))
                     tokens += [written[i] for i in inside]
         found = torch.empty(len(tokens), dtype=torch.float64)

@@ -1,5 +1,6 @@
 """What the episodes of a step look like, by hand."""
 
+import numpy as np
 import pytest
 
 from sdsearch.monitoring.behaviour import behaviour
@@ -28,6 +29,9 @@ def test_by_hand() -> None:
             "tokens": 49 / 4,
             "model_tokens": 31 / 4,
             "turns": 7 / 4,
+            "entropy": -float(
+                np.mean([p for g in (alike, mixed) for t in g.kept for a in t.actions for p in a.logprobs])
+            ),
         }
     )
 

@@ -35,7 +35,6 @@ def test_by_hand() -> None:
             "drift_mean": log(3) / 2,
             "drift_max": log(2),
             "effective_share": 0.8,
-            "entropy": (0.562335 + log(2)) / 2,
         },
         abs=1e-6,
     )

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sdsearch.loading.load import load_any
 from sdsearch.study.board import Board
+from sdsearch.study.checklist import failures
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw
 from sdsearch.study.record import Record
@@ -20,7 +21,7 @@ Write = Callable[..., Path]
 
 
 def record(job: Job, judged: dict[int, float], steps: int, seconds: float = 1.0, tokens: int = 100) -> None:
-    """Write metrics.jsonl: 6 rollouts a step, exact match at some steps."""
+    """Write metrics.jsonl: 6 rollouts a step, exact match at some steps; and leave a checkpoint of the last step."""
     lines = []
     for step in range(steps + 1):
         if step:
@@ -29,7 +30,7 @@ def record(job: Job, judged: dict[int, float], steps: int, seconds: float = 1.0,
             lines.append({"step": step, "train": {}, "spent": spent, "retrieval": retrieval})
         if step in judged:
             lines.append({"step": step, "evaluate": {"exact_match": judged[step]}, "seconds": {"generate": 3600.0}})
-    job.experiment.folder.mkdir(parents=True)
+    (job.experiment.folder / "checkpoints" / f"step_{steps}").mkdir(parents=True)
     (job.experiment.folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
 
 
@@ -49,7 +50,7 @@ def found(study: Write) -> Comparison:
     return Comparison(loaded.spec, list(planned.values()), {planned["twin/2"]: said})
 
 
-def test_a_run_is_done_when_it_was_judged_after_its_end(found: Comparison) -> None:
+def test_a_run_is_done_when_it_was_judged_and_saved_after_its_end(found: Comparison) -> None:
     assert [r.job.name for r in found.done] == ["plain/0", "plain/1", "plain/2", "twin/0", "twin/1"]
     (job,) = (j for j in found.jobs if j.name == "plain/0")
     path = job.experiment.folder / "metrics.jsonl"
@@ -57,6 +58,11 @@ def test_a_run_is_done_when_it_was_judged_after_its_end(found: Comparison) -> No
     for cut in ("".join(whole[:-1]), "".join(whole)[:-1], ""):  # no last evaluation; a line half written; nothing
         path.write_text(cut)
         assert not Record.of(job).done
+    path.write_text("".join(whole))
+    assert Record.of(job).done
+    (path.parent / "checkpoints" / "step_2").rmdir()  # killed between the two
+    assert not Record.of(job).done
+    assert failures(Comparison(found.study, [job], {job: "x"})).startswith("1 runs failed, 0 not run or not ended;")
 
 
 def test_means_areas_and_costs(found: Comparison) -> None:

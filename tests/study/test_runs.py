@@ -50,6 +50,22 @@ def test_a_run_waits_for_the_one_that_holds_its_lock_and_can_be_stopped_meanwhil
         assert second.result() == 1  # it went on, and found no spec
 
 
+def test_what_cannot_be_started_stops_no_other(study: Write) -> None:
+    loaded = load_any(study())
+    begun = list[str]()
+
+    def play(call: Call, stop: Stop) -> int:
+        begun.append(call.spec.parent.name)
+        raise OSError("no space left")
+
+    assert isinstance(loaded.spec, Study)
+    planned = jobs(loaded)
+    with Board(planned, [], Console(file=StringIO())) as board:
+        failed = run(loaded.spec, planned, board, play)
+    assert len(begun) == len(planned)
+    assert set(failed.values()) == {"could not be run: OSError: no space left"}
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C raise, as at a terminal: what runs in the background of a script is born deaf to it."""

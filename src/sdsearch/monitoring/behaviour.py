@@ -17,16 +17,20 @@ def behaviour(groups: Sequence[Group]) -> dict[str, float]:
     "homogeneous": share of groups whose rewards are all the same, which have no contrast and no group credit;
     "repeated_queries", "empty_queries": shares of all queries: those asked before in the same episode, those without a
     letter or digit (a query that the protocol finds blank is an invalid action);
-    "tokens", "model_tokens", "turns": per episode: all tokens of its context, those that were sampled, its actions.
+    "tokens", "model_tokens", "turns": per episode: all tokens of its context, those that were sampled, its actions;
+    "entropy", in nats: the mean of -log p over the sampled tokens, an unbiased estimate of the sampler's mean entropy
+    over all groups, those without contrast included; left out where nothing was sampled.
     """
     kept = [t for g in groups for t in g.kept]
     queries = [t.queries for t in kept]
+    sampled = [p for t in kept for s in t.actions for p in s.logprobs]
     asked = max(1, sum(map(len, queries)))
     return {
         "homogeneous": sum(len({t.reward for t in g.kept}) < 2 for g in groups) / len(groups),
         "repeated_queries": sum(len(q) - len(set(q)) for q in queries) / asked,
         "empty_queries": sum(not any(map(str.isalnum, text)) for q in queries for text in q) / asked,
         **lengths(kept),
+        **({"entropy": -sum(sampled) / len(sampled)} if sampled else {}),
     }
 
 

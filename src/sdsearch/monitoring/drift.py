@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdsearch.model.divergence import entropy, pick, ratio
+from sdsearch.model.divergence import pick, ratio
 from sdsearch.tokens import TokenTable
 
 ROWS = 1024
@@ -32,8 +32,6 @@ class Drift:
     """p now / p sampled."""
     squares: float = 0.0
     """Its square."""
-    entropy: float = 0.0
-    """The entropy of the policy now, in nats."""
 
     @torch.no_grad()
     def see(self, logits: Tensor, rows: TokenTable) -> None:
@@ -43,7 +41,7 @@ class Drift:
             scored, some = logits[index], rows.at(index)
             logprob = pick(scored, some.token)
             moved, weight = (logprob - some.logprob).abs(), ratio(logprob, some.logprob)
-            sums = torch.stack([moved.sum(), weight.sum(), weight.square().sum(), entropy(scored).sum()]).tolist()
+            sums = torch.stack([moved.sum(), weight.sum(), weight.square().sum()]).tolist()
             self.add(Drift(len(some), sums[0], float(moved.max()), *sums[1:]))
 
     def add(self, other: Drift) -> None:
@@ -53,14 +51,12 @@ class Drift:
         self.furthest = float(np.maximum(self.furthest, other.furthest))  # unlike `max`, it never loses a NaN
         self.ratios += other.ratios
         self.squares += other.squares
-        self.entropy += other.entropy
 
     def figures(self) -> dict[str, float]:
         """Return the means, none for no rows.
 
         "drift_mean" and "drift_max" are of |log p now - log p sampled|; "effective_share" is (sum r)^2 / (N sum r^2) of
-        the N ratios r of single tokens: how many equally weighted tokens they are worth (Kish), as a share of N;
-        "entropy" is in nats.
+        the N ratios r of single tokens: how many equally weighted tokens they are worth (Kish), as a share of N.
         """
         if not self.rows:
             return {}
@@ -68,5 +64,4 @@ class Drift:
             "drift_mean": self.moved / self.rows,
             "drift_max": self.furthest,
             "effective_share": self.ratios**2 / (self.rows * self.squares),
-            "entropy": self.entropy / self.rows,
         }

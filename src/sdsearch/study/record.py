@@ -59,9 +59,10 @@ class Record:
 
     @property
     def done(self) -> bool:
-        """Whether the run has ended, with an evaluation after its last step."""
+        """Whether the run has ended: its last weights are judged and saved."""
         ended = self.met or self.steps == self.job.experiment.train.steps
-        return ended and bool(self.points) and self.points[-1].steps == self.steps
+        judged = bool(self.points) and self.points[-1].steps == self.steps
+        return ended and judged and (self.job.experiment.folder / "checkpoints" / f"step_{self.steps}").is_dir()
 
     @cached_property
     def points(self) -> list[Point]:

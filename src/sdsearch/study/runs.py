@@ -163,6 +163,8 @@ def run(study: Study, missing: Sequence[Job], board: Board, play: Attempt = atte
 
 def outcome(job: Job, future: Future[int]) -> str:
     """Return what went wrong with a run that has ended; nothing when it is done."""
+    if error := future.exception():
+        return f"could not be run: {type(error).__name__}: {error}"
     code = future.result()
     if code == 0 and Record.of(job).done:
         return ""

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from sdsearch.objective import Hints, Teacher
+from sdsearch.objective import Hints, Teacher, told
 from sdsearch.probe import Numbers, Probe
 from sdsearch.rollout import Fork
 from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
@@ -94,8 +94,12 @@ class ExampleProbe(Probe):
         trajectories = _kept(groups)
         given = [""] * len(trajectories) if hints is None else list(hints)
         assert len(given) == len(trajectories), f"got {len(given)} hints, expected one for each of {len(trajectories)}"
-        drawn = [_dice(t, h, teacher).uniform(-3, -0.1, t.sampled) for t, h in zip(trajectories, given, strict=True)]
-        return [np.full(len(d), np.nan) if h is None else d for d, h in zip(drawn, given, strict=True)]
+        found = []
+        for t, hint in zip(trajectories, given, strict=True):
+            drawn = _dice(t, hint, teacher).uniform(-3, -0.1, t.sampled)
+            silent = [told(hint, turn) is None for turn, a in enumerate(t.actions) for _ in a.tokens]
+            found.append(np.where(silent, np.nan, drawn))
+        return found
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
         """Return numbers between -3 and -0.1; the last row is NaN after an answer."""

@@ -29,6 +29,12 @@ def test_a_group_of_one_keeps_its_reward() -> None:
 
 
 @settings(deadline=None)
+@given(st.floats(0, 1), st.integers(2, 9))
+def test_equal_rewards_give_exactly_nothing(reward: float, size: int) -> None:
+    assert credits(*[reward] * size) == [[0.0] * 4] * size
+
+
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
 def test_is_the_paper_s_formula(rewards: list[float]) -> None:
     n, mean = len(rewards), sum(rewards) / len(rewards)

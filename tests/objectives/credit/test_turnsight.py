@@ -1,12 +1,13 @@
 from collections.abc import Callable, Sequence
 from math import tanh
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sdsearch.crediting.returns import per_turn
 from sdsearch.crediting.turns import agreed
-from sdsearch.objective import Hints, Teacher
+from sdsearch.objective import Hints, Teacher, told
 from sdsearch.objectives.credit.turnsight import TurnSight
 from sdsearch.probe import Numbers, Probe
 from sdsearch.testing import check_credit
@@ -24,7 +25,11 @@ class Reference(Probe):
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         assert teacher == "frozen"
         kept = [t for g in groups for t in g.kept]
-        return [per_turn(t, np.array(own) * (hints is not None) - 1) for t, own in zip(kept, self.gaps, strict=True)]
+        told_of = hints or [""] * len(kept)
+        return [
+            per_turn(t, [np.nan if told(h, i) is None else gap * (hints is not None) - 1 for i, gap in enumerate(own)])
+            for t, own, h in zip(kept, self.gaps, told_of, strict=True)
+        ]
 
 
 def test_contract() -> None:
@@ -56,3 +61,12 @@ def test_most_readings_decide() -> None:
 
 def test_it_needs_the_first_weights() -> None:
     assert TurnSight().needs == {"frozen"}
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [("group_mean", "train.group is 1"), ("carl", "got rollouts independent, which never fork")],
+)
+def test_it_objects_as_its_base_does(base: str, said: str) -> None:
+    experiment = SimpleNamespace(train=SimpleNamespace(group=1, rollouts=SimpleNamespace(type="independent")))
+    assert said in str(TurnSight(base={"type": base}).objection(experiment))

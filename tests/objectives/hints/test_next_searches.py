@@ -25,3 +25,10 @@ def test_a_turn_is_told_what_came_of_it(attempt: Callable[..., Trajectory]) -> N
     assert both == "A a two B b"
     cut, *_ = NextSearches(count=2, template="{events}", max_words=3).tell(played)
     assert cut == "A a two"
+
+
+def test_a_query_that_is_nothing_but_tags_says_nothing(attempt: Callable[..., Trajectory]) -> None:
+    played = attempt(
+        1, Turn("search", "one"), Turn("search", "<b>"), Turn("answer", "here"), shown=[SHOWN[0], SHOWN[2]]
+    )
+    assert NextSearches(count=2, template="{events}").tell(played) == ("A a B b", "B b", None)

@@ -17,7 +17,6 @@ from sdsearch.objectives.terms.distill import Distill
 from sdsearch.objectives.terms.entropy import Entropy
 from sdsearch.objectives.terms.gspo import GSPO
 from sdsearch.objectives.terms.kl import KL
-from sdsearch.objectives.terms.truncated_pg import TruncatedPG
 from sdsearch.plan import Plan, portions
 from sdsearch.testing import VOCABULARY, example_table
 from sdsearch.tokens import TokenTable
@@ -233,7 +232,7 @@ def test_no_rows() -> None:
     assert model.asked == []
 
 
-@pytest.mark.parametrize("term", [ClippedPG, GSPO, CISPO, TruncatedPG])
+@pytest.mark.parametrize("term", [ClippedPG, GSPO, CISPO])
 @pytest.mark.parametrize("normalise", ["token", "trajectory", "constant"])
 def test_trajectories_of_no_credit_are_not_computed_and_change_nothing(term: type[Term], normalise: str) -> None:
     table = example_table()

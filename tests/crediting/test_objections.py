@@ -25,7 +25,7 @@ CRITICS = "the credits gae, gae would all teach the one critic"
                 ["objective.credit=[]", f"objective.terms=[{term}]", "train.epochs=2"],
                 f"{term}: objective.credit is",
             )
-            for term in ("clipped_pg", "truncated_pg", "gspo", "cispo", "llds")
+            for term in ("clipped_pg", "gspo", "cispo", "llds")
         ),
         (["objective.terms=[clipped_pg, llds]"], r"terms\[1\]: llds: train.epochs is 1"),
     ],

@@ -25,7 +25,7 @@ class Watch(NamedTuple):
 MISMATCH = (
     "Before any update the trainer already finds other probabilities than the sampler reported, though both should be "
     "one model: every ratio is wrong from the start. Give both the same weights, dtype, temperature and chat template; "
-    "where a small difference must stay, use the term `truncated_pg`."
+    "where a small difference must stay, use the term `cispo` with `clip_high: 1`."
 )
 
 WATCHES = (

@@ -5,7 +5,6 @@ import torch
 
 from sdsearch.objective import Rows
 from sdsearch.objectives.terms.cispo import CISPO
-from sdsearch.objectives.terms.truncated_pg import TruncatedPG
 from sdsearch.testing import check_term, example_table
 
 MakeRows = Callable[..., Rows]
@@ -40,6 +39,10 @@ def test_gradient_by_hand(rows_of: MakeRows, term: CISPO, ratios: list[float], c
     assert metrics["clipped"].tolist() == clipped
 
 
-def test_open_below_it_is_the_truncated_gradient(rows_of: MakeRows) -> None:
-    rows = rows_of([0.2, 0.9, 0.4, 0.1], [0.2, 0.1, 0.1, 0.2], [1.0, 1.0, -1.0, 1.0])
-    assert torch.equal(CISPO(clip_high=1.0).values(rows).loss, TruncatedPG(cap=2.0).values(rows).loss)
+def test_as_a_correction_of_what_the_sampler_reported(rows_of: MakeRows) -> None:
+    """Ratios 1, 1.5, 4, 4, 0.5 cut at 2; the gradient is -ratio * credit * (1 - p) by the token's own logit."""
+    rows = rows_of([0.2, 0.3, 0.4, 0.4, 0.1], [0.2, 0.2, 0.1, 0.1, 0.2], [1.0, 1.0, 1.0, -1.0, 1.0])
+    loss, metrics = CISPO(clip_high=1.0).values(rows)
+    (found,) = torch.autograd.grad(loss.sum(), rows.logits)
+    assert found[:, 0].tolist() == pytest.approx([-0.8, -1.05, -1.2, 1.2, -0.45], rel=1e-5)
+    assert metrics["clipped"].tolist() == [0, 0, 1, 1, 0]

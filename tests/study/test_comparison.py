@@ -13,6 +13,7 @@ from sdsearch.study.board import Board
 from sdsearch.study.checklist import failures
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw
+from sdsearch.study.finals import finals
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study, jobs
 from sdsearch.study.table import document, runs, save
@@ -121,7 +122,7 @@ def test_the_table_and_its_checklist(found: Comparison, tmp_path: Path) -> None:
     assert "steps 0.0%, rollouts 0.0%, tokens 33.3%, seconds 125.0%" in items["What is matched."]
     assert "13.00 h of evaluation in 6 runs" in items["Compute."]
     assert "66 rollouts" in items["Compute."]
-    assert "2 questions are in both" in items["Data and splits."]
+    assert "2 questions in both, in all arms" in items["Data and splits."]
     assert "`tuning` of the study is empty" in items["Hyper-parameters."]
     assert "1 runs failed, 0 not run or not ended; 11 outages in 22 retrievals" in items["Failures and outages."]
     assert "standard error alone is 0.354" in items["Variance."]  # sqrt(.5 * .5 / 2)
@@ -152,6 +153,11 @@ def test_curves(found: Comparison, tmp_path: Path) -> None:
     assert tokens[-1] == (200.0, pytest.approx((0.4 + 0.4 + 0.5) / 3))
     draw(found, rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 20_000
+
+
+def test_where_the_arms_ended(found: Comparison, tmp_path: Path) -> None:
+    assert finals(found, tmp_path / "finals.png") == ["twin", "plain"]  # .8 and .5
+    assert (tmp_path / "finals.png").stat().st_size > 10_000
 
 
 def test_the_board(found: Comparison) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from pydantic import BaseModel
 
 import sdsearch
 from sdsearch.components.catalogue import first_line
@@ -28,18 +30,15 @@ def checklist(found: Comparison) -> list[Item]:
     reference = specs[study.reference]
     count = len(study.seeds)
     return [
-        ("Model", same(specs, lambda e: e.agent)),
-        ("Data and splits", data(specs)),
-        ("Environment", same(specs, lambda e: e.environment)),
+        ("Model", by_arm(specs, lambda e: section(e.agent))),
+        ("Data and splits", by_arm(specs, data)),
+        ("Environment", by_arm(specs, lambda e: section(e.environment))),
         ("Seeds", f"{count} ({', '.join(map(str, study.seeds))}), the same for every arm: {SHARED}"),
         ("What is matched", matched(found)),
         ("Compute", compute(found)),
         ("Machine", machines(found)),
-        ("What each arm credits", "; ".join(f"*{arm}*: {credited(e)}" for arm, e in specs.items()) + "."),
-        (
-            "What it needs beyond rollouts and rewards",
-            "; ".join(f"*{arm}*: {needed(e)}" for arm, e in specs.items()) + ".",
-        ),
+        ("What each arm credits", by_arm(specs, credited)),
+        ("What it needs beyond rollouts and rewards", by_arm(specs, needed)),
         ("Baselines", baselines(study)),
         ("Variance", variance(found)),
         (
@@ -62,29 +61,30 @@ UNTOLD = (
 )
 
 
-def same(specs: dict[str, Experiment], part: Any) -> str:
-    """Return a section of the specs in JSON, once if all arms have it in common."""
-    texts = {arm: json.dumps(part(e).model_dump(mode="json", exclude_none=True)) for arm, e in specs.items()}
-    if len(set(texts.values())) == 1:
-        return f"`{next(iter(texts.values()))}`, in all arms."
-    return " ".join(f"*{arm}*: `{text}`;" for arm, text in texts.items())
-
-
-def data(specs: dict[str, Experiment]) -> str:
-    """Say what was learned from, what was judged by, and whether they overlap."""
-    said = {}
+def by_arm(specs: dict[str, Experiment], say: Callable[[Experiment], str]) -> str:
+    """Say something of every arm, once for those of which it is the same."""
+    arms: dict[str, list[str]] = {}
     for arm, spec in specs.items():
-        train, test = spec.data.train.questions(), spec.data.test.questions()[: spec.evaluate.questions]
-        shared = {q.text for q in train} & {q.text for q in test}
-        how = "greedily" if spec.evaluate.greedy else "by sampling, as in training"
-        said[arm] = (
-            f"{len(train)} training questions `{json.dumps(spec.data.train.model_dump(mode='json'))}`; judged by the "
-            f"first {len(test)} of `{json.dumps(spec.data.test.model_dump(mode='json'))}`, answered {how}; "
-            f"{len(shared)} questions are in both."
-        )
-    if len(set(said.values())) == 1:
-        return next(iter(said.values()))
-    return " ".join(f"*{arm}*: {text}" for arm, text in said.items())
+        arms.setdefault(say(spec), []).append(f"*{arm}*")
+    if len(arms) == 1:
+        return f"{next(iter(arms))}, in all arms."
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in arms.items()) + "."
+
+
+def section(part: BaseModel) -> str:
+    """Return a section of a spec in JSON."""
+    return f"`{json.dumps(part.model_dump(mode='json', exclude_none=True))}`"
+
+
+def data(spec: Experiment) -> str:
+    """Say what was learned from, what was judged by, and whether they overlap."""
+    train, test = spec.data.train.questions(), spec.data.test.questions()[: spec.evaluate.questions]
+    shared = {q.text for q in train} & {q.text for q in test}
+    how = "greedily" if spec.evaluate.greedy else "by sampling, as in training"
+    return (
+        f"{len(train)} training questions {section(spec.data.train)}, judged by the first {len(test)} of "
+        f"{section(spec.data.test)}, answered {how}, {len(shared)} questions in both"
+    )
 
 
 def matched(found: Comparison) -> str:

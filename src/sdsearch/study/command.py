@@ -15,6 +15,7 @@ from sdsearch.study.board import Board
 from sdsearch.study.cluster import cluster
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw
+from sdsearch.study.finals import finals
 from sdsearch.study.record import Record
 from sdsearch.study.runs import alone, attempt, run, unchanged
 from sdsearch.study.spec import Job, Study, jobs
@@ -60,5 +61,6 @@ def write(settings: Study, planned: Sequence[Job], failed: Mapping[Job, str]) ->
     points = curves(found)
     save(points, settings.folder / "curves.csv")
     draw(found, points, settings.folder / "curves.png")
+    finals(found, settings.folder / "finals.png")
     replace(settings.folder / "table.md", lambda file: file.write_text(document(found)))
     return found

@@ -11,6 +11,8 @@ from sdsearch.study.bootstrap import estimate
 from sdsearch.study.comparison import Comparison
 
 QUANTITIES = ("steps", "rollouts", "tokens", "seconds")
+STYLES = ("-", "--", ":", "-.")
+"""There are ten colours; the next ten arms have another line."""
 
 
 def curves(found: Comparison) -> list[dict[str, Any]]:
@@ -47,8 +49,9 @@ def draw(found: Comparison, rows: list[dict[str, Any]], path: Path) -> None:
             if not mine:
                 continue
             x, y, low, high = (np.array([row[k] for row in mine], float) for k in ("x", "exact_match", "low", "high"))
-            axes.plot(x, y, marker=".", color=f"C{number % 10}", label=arm)
-            axes.fill_between(x, low, high, color=f"C{number % 10}", alpha=min(0.15, 0.6 / len(found.arms)), lw=0)
+            colour, dashes = f"C{number % 10}", STYLES[number // 10 % len(STYLES)]
+            axes.plot(x, y, marker=".", color=colour, ls=dashes, label=arm)
+            axes.fill_between(x, low, high, color=colour, alpha=min(0.15, 0.6 / len(found.arms)), lw=0)
         matched = " (the budget)" * (quantity == found.study.quantity)
         axes.set(xlabel=f"{quantity}{matched}", ylabel="held-out exact match")
         axes.grid(alpha=0.3)

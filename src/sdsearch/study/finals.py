@@ -24,7 +24,7 @@ def finals(found: Comparison, path: Path) -> list[str]:
         colour = "C1" if arm == found.study.reference else "C0"
         seeds = np.array([record.final for record in found.arms[arm].values()], float)
         axes.plot(seeds, np.full(len(seeds), row), "o", ms=4, mfc="none", color=colour, alpha=0.5)
-        axes.plot([low, high], [row, row], color=colour, lw=2)
+        axes.plot(np.array([low, high], float), [row, row], color=colour, lw=2)
         axes.plot(value, row, "|", ms=14, mew=2.5, color=colour)
         if arm == found.study.reference:
             axes.axvline(value, color=colour, lw=0.8, ls=":")

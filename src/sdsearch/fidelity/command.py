@@ -25,7 +25,7 @@ from sdsearch.spec import Experiment, load
 from sdsearch.store import checkpoint
 from sdsearch.store.run import Run
 from sdsearch.terminal.progress import Bars
-from sdsearch.train import other
+from sdsearch.trainer import external
 from sdsearch.trajectory import Group, read_groups
 from sdsearch.types import Question
 from sdsearch.world import World
@@ -110,7 +110,7 @@ def opened(
     if not isinstance(actor, LocalActor) or objective is None:
         raise ModelError(f"{path}: its spec trains nothing, expected `agent: {{type: local}}` and an `objective`")
     # Copied before the checkpoint is put in: the first weights are those that the spec names.
-    teachers = Teachers(actor.policy, objective.teachers | (needs & {"frozen"}), settings.ema, other(experiment))
+    teachers = Teachers(actor.policy, objective.teachers | (needs & {"frozen"}), settings.ema, external(experiment))
     critic = Critic(actor.policy, settings.critic_learning_rate, settings.max_grad_norm) if "critic" in state else None
     checkpoint.restore(path, actor.policy)
     teachers.load_state_dict(state["teachers"])

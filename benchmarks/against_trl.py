@@ -21,10 +21,10 @@ import torch
 from accelerate import Accelerator
 
 from sdsearch.cloning.warmstart import Shape, build
+from sdsearch.cost import Clock
 from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
 from sdsearch.objective import Objective
-from sdsearch.rollout import Clock
 from sdsearch.spec import Train
 from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.types import Question

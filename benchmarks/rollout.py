@@ -19,10 +19,11 @@ from rich.table import Table
 
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
 from sdsearch.agents.local import Local, LocalActor
+from sdsearch.cost import Clock
 from sdsearch.draw import choose
 from sdsearch.model.cache import Context
 from sdsearch.model.policy import Policy
-from sdsearch.rollout import Clock, collect
+from sdsearch.rollout import collect
 from sdsearch.spec import load
 from sdsearch.trajectory import Group
 from sdsearch.types import Completion

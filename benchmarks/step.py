@@ -18,9 +18,10 @@ import torch
 from accelerate import Accelerator
 
 from sdsearch.agents.local import LocalActor
+from sdsearch.cost import Clock
 from sdsearch.draw import choose
 from sdsearch.model.score import Teachers
-from sdsearch.rollout import Clock, collect
+from sdsearch.rollout import collect
 from sdsearch.spec import load
 from sdsearch.update import update
 from sdsearch.world import World

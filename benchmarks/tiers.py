@@ -16,7 +16,8 @@ from random import Random
 
 import torch
 
-from sdsearch.rollout import Clock, collect
+from sdsearch.cost import Clock
+from sdsearch.rollout import collect
 from sdsearch.spec import Experiment, load
 from sdsearch.trajectory import Group
 from sdsearch.world import World

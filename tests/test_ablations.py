@@ -11,9 +11,9 @@ from accelerate import Accelerator
 
 from sdsearch.agents.local import Local, LocalActor
 from sdsearch.components.catalogue import SPECS
+from sdsearch.cost import Clock
 from sdsearch.loading.document import Path as Keys
 from sdsearch.model.score import Teachers
-from sdsearch.rollout import Clock
 from sdsearch.spec import Experiment, load
 from sdsearch.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.types import Question

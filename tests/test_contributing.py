@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from pydantic import TypeAdapter
 
 from sdsearch.components.component import resolve
+from sdsearch.cost import Clock
 from sdsearch.errors import DataError
 from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
 from sdsearch.objective import Credit, Hint, Objective, Term
-from sdsearch.rollout import Clock
 from sdsearch.spec import Data, Environment, load
 from sdsearch.testing import check_credit, check_hint, check_retriever, check_term, example_groups, example_trajectory
 from sdsearch.tokens import TokenTable

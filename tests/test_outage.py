@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sdsearch.agents.local import Local
 from sdsearch.components.component import resolve
+from sdsearch.cost import Clock
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.evaluate import mean
@@ -32,7 +33,7 @@ from sdsearch.model.score import Teachers
 from sdsearch.objective import Objective
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.retrieval import Cached, Patience
-from sdsearch.rollout import Clock, collect
+from sdsearch.rollout import collect
 from sdsearch.spec import load
 from sdsearch.store.checkpoint import load as load_checkpoint
 from sdsearch.testing import VOCABULARY, example_trajectory

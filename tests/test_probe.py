@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from sdsearch.cost import Spent
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ContextError
 from sdsearch.model.critic import Critic
 from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
 from sdsearch.probe import ModelProbe, Probe
-from sdsearch.rollout import Play, Spent
+from sdsearch.rollout import Play
 from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.types import Question
 

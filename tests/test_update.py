@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from pathlib import Path
 from sdsearch.agents.local import Local
 from sdsearch.model.policy import Policy
-from sdsearch.rollout import Clock
+from sdsearch.cost import Clock
 from sdsearch.model.score import Teachers
 from sdsearch.spec import load
 from sdsearch.testing import example_groups

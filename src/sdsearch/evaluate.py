@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdsearch.rollout import Clock, MakeEnv, bearable, collect
+from sdsearch.cost import Clock
+from sdsearch.rollout import MakeEnv, bearable, collect
 from sdsearch.trajectory import Group, Segment
 from sdsearch.types import Actor, Question, Step
 

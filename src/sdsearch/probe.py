@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sdsearch.cost import Clock
 from sdsearch.errors import ContextError
 from sdsearch.objective import Hints, Teacher, told
-from sdsearch.rollout import Clock, Fork, Play
+from sdsearch.rollout import Fork, Play
 from sdsearch.trajectory import Group, Span, Trajectory
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from sdsearch.components.component import Component, Settings
+from sdsearch.cost import Spent
 from sdsearch.loading.load import load_as
 from sdsearch.loading.problems import OBJECTIONS
 from sdsearch.loading.yamltext import write
 from sdsearch.monitoring.monitor import Monitors
 from sdsearch.objective import Objective
 from sdsearch.retrieval import Patience
-from sdsearch.rollout import Rollouts, Spent
+from sdsearch.rollout import Rollouts
 from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from sdsearch.cost import Clock
 from sdsearch.draw import due
 from sdsearch.evaluate import mean
 from sdsearch.monitoring.behaviour import behaviour
 from sdsearch.probe import ModelProbe
 from sdsearch.report.curve import curve
-from sdsearch.rollout import Clock, bearable
+from sdsearch.rollout import bearable
 from sdsearch.spec import Experiment
 from sdsearch.store.run import Run
 from sdsearch.terminal.interrupt import Interrupt

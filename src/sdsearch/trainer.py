@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 
 from sdsearch.agents.local import LocalActor
+from sdsearch.cost import Clock, Spent
 from sdsearch.draw import choose, sampling_seed
 from sdsearch.errors import ModelError, RetrieverUnavailable, SpecError
 from sdsearch.evaluate import evaluate, mean
@@ -21,7 +22,7 @@ from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
 from sdsearch.monitoring.monitor import Monitor
 from sdsearch.report.page import page
-from sdsearch.rollout import Clock, Play, Spent
+from sdsearch.rollout import Play
 from sdsearch.room import check_room
 from sdsearch.spec import Experiment
 from sdsearch.store import checkpoint

@@ -14,11 +14,11 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sdsearch.cost import Clock
 from sdsearch.model.score import Teachers, score
 from sdsearch.monitoring.drift import Drift
 from sdsearch.monitoring.gradients import Gradients
 from sdsearch.objective import Hints, Teacher
-from sdsearch.rollout import Clock
 from sdsearch.spec import Experiment
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Group

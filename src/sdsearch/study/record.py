@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdsearch.rollout import Spent
+from sdsearch.cost import Spent
 from sdsearch.store.run import recorded
 from sdsearch.study.spec import Job
 

@@ -12,6 +12,7 @@ import chromadb
 import numpy as np
 import pytest
 from chromadb.api import ClientAPI
+from chromadb.api.client import SharedSystemClient
 from chromadb.config import Settings
 
 from sdsearch.envs.data.jsonl import JsonlPassages
@@ -101,6 +102,21 @@ def test_reopens_in_another_process_without_embedding_again(
     assert str(ids(Chroma(corpus=corpus, embedder=Hashing(), path=tmp_path / "index"))) == out.strip()
 
 
+def test_finds_the_same_each_time_it_is_opened(corpus: JsonlPassages, tmp_path: Path) -> None:
+    # So coarse that another graph finds other passages: a part that is placed anew at each opening would show.
+    queries = [p.contents for p in corpus.passages()]
+    coarse = Chroma(
+        corpus=corpus, embedder=Hashing(), path=tmp_path, ef_construction=4, max_neighbors=2, ef_search=4, batch_size=130
+    )
+    found = []
+    for _ in range(4):
+        found.append([[h.passage.id for h in hits] for hits in coarse.open().search(queries, 5)])
+        SharedSystemClient.clear_system_cache()
+    assert found[1:] == found[:1] * 3
+    exact = Exact(corpus=corpus, embedder=Hashing()).open().search(queries, 5)
+    assert found[0] != [[h.passage.id for h in hits] for hits in exact]
+
+
 def test_processes_that_start_together_share_one_index(corpus: JsonlPassages, tmp_path: Path) -> None:
     children = [start(OPEN, corpus, tmp_path / "index") for _ in range(3)]
     results = [c.communicate(timeout=300) for c in children]
@@ -128,7 +144,7 @@ def test_a_pinned_collection_that_does_not_match_is_told(corpus: JsonlPassages, 
     Chroma(corpus=corpus, embedder=Hashing(), path=index, collection="places").open()
     with pytest.raises(IndexMismatch, match=r"embedder is hashing-1-512-3, expected hashing-1-64-3\. Name another"):
         Chroma(corpus=corpus, embedder=Hashing(dim=64), path=index, collection="places").open()
-    with pytest.raises(IndexMismatch, match=r"'places' .* ef_search is 400, expected 50"):
+    with pytest.raises(IndexMismatch, match=r"'places' .* ef_search is 800, expected 50"):
         Chroma(corpus=corpus, embedder=Hashing(), path=index, collection="places", ef_search=50).open()
     corpus.path.write_text(corpus.path.read_text().replace("Place 7 is a", "Place 7 was a"))
     with pytest.raises(IndexMismatch, match=r"corpus is [0-9a-f]{64}, expected [0-9a-f]{64}\."):

@@ -106,7 +106,13 @@ def test_finds_the_same_each_time_it_is_opened(corpus: JsonlPassages, tmp_path: 
     # So coarse that another graph finds other passages: a part that is placed anew at each opening would show.
     queries = [p.contents for p in corpus.passages()]
     coarse = Chroma(
-        corpus=corpus, embedder=Hashing(), path=tmp_path, ef_construction=4, max_neighbors=2, ef_search=4, batch_size=130
+        corpus=corpus,
+        embedder=Hashing(),
+        path=tmp_path,
+        ef_construction=4,
+        max_neighbors=2,
+        ef_search=4,
+        batch_size=130,
     )
     found = []
     for _ in range(4):

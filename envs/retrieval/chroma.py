@@ -2,10 +2,10 @@
 
 The vectors always come from `embedder`; Chroma's own default, which downloads at run time, is never used. Telemetry is
 off. HNSW is approximate, most so where many passages are worded alike. With the defaults and MiniLM it found the three
-nearest passages of the atlas for each of 11,189 queries, in each of three builds; with half the candidates it missed some
-for one query in two hundred. That matters beyond recall: Chroma places the passages of a batch in no fixed order, so that
-two builds miss different ones, and what a search misses decides how an episode goes on. `type: exact` over the same
-`path` misses none.
+nearest passages of the atlas for each of 11,189 queries, in each of three builds; with half the candidates it missed
+some for one query in two hundred. That matters beyond recall: Chroma places the passages of a batch in no fixed order,
+so that two builds miss different ones, and what a search misses decides how an episode goes on. `type: exact` over the
+same `path` misses none.
 
 Chroma writes an index only after so many additions and places what came later anew, in another order, in each process
 that opens it (chroma-core/chroma#2675): the same query then finds this today and that tomorrow. Ours is written once,

@@ -12,7 +12,7 @@ import chromadb
 import numpy as np
 import pytest
 from chromadb.api import ClientAPI
-from chromadb.api.client import SharedSystemClient
+from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
 
 from sdsearch.envs.data.jsonl import JsonlPassages

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 
 import sdsearch
 from sdsearch.errors import StudyError
@@ -82,7 +83,13 @@ def references(path: Path, ahead: Sequence[Job] = ()) -> dict[str, list[dict[str
     here = {job.name: timeless(job.experiment.folder) for job in ahead}
     elsewhere = {"out": path.parent / "reference"}
     others = [job for job in jobs(load_any(path)) if job.name not in here]
-    return here | {j.name: timeless(train(j.experiment.model_copy(update=elsewhere)).folder) for j in others}
+    before = torch.get_num_threads()
+    # As many as a study gives its runs: sums are added up in another order by more.
+    torch.set_num_threads(1)
+    try:
+        return here | {j.name: timeless(train(j.experiment.model_copy(update=elsewhere)).folder) for j in others}
+    finally:
+        torch.set_num_threads(before)
 
 
 def often_judged(path: Path) -> None:

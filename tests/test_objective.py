@@ -4,7 +4,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from sdsearch.objective import Credit, Objective, Rows, Step, Term, whole
+from sdsearch.objective import Credit, Objective, Rows, Term, whole
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.credit.leave_one_out import LeaveOneOut
 from sdsearch.objectives.hints.hindsight import Hindsight
@@ -12,6 +12,7 @@ from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill
 from sdsearch.objectives.terms.entropy import Entropy
 from sdsearch.objectives.terms.kl import KL
+from sdsearch.schedule import Schedule
 from sdsearch.testing import VOCABULARY, example_groups, example_table, example_trajectory
 from sdsearch.trajectory import Group
 from sdsearch.types import Question
@@ -90,20 +91,20 @@ def test_whole() -> None:
 @pytest.mark.parametrize(
     ("weight", "expected"),
     [
-        (Step(), [1, 1, 1, 1, 1, 1]),
-        (Step(from_step=2, value=0.5), [0, 0, 0.5, 0.5, 0.5, 0.5]),
-        (Step(from_step=2, value=0.5, ramp=1), [0, 0, 0.5, 0.5, 0.5, 0.5]),
-        (Step(from_step=1, value=3.0, ramp=3), [0, 1, 2, 3, 3, 3]),
+        (Schedule(), [1, 1, 1, 1, 1, 1]),
+        (Schedule(from_step=2, value=0.5), [0, 0, 0.5, 0.5, 0.5, 0.5]),
+        (Schedule(from_step=2, value=0.5, ramp=1), [0, 0, 0.5, 0.5, 0.5, 0.5]),
+        (Schedule(from_step=1, value=3.0, ramp=3), [0, 1, 2, 3, 3, 3]),
         (0.25, [0.25] * 6),
         (0, [0] * 6),
     ],
 )
-def test_weight_at_a_step(weight: float | Step, expected: list[float]) -> None:
+def test_weight_at_a_step(weight: float | Schedule, expected: list[float]) -> None:
     assert [Entropy(weight=weight).weight_at(s) for s in range(6)] == pytest.approx(expected)
 
 
 def test_fifty_steps_without() -> None:
-    term = Entropy(weight=Step(from_step=50, value=1e-3))
+    term = Entropy(weight=Schedule(from_step=50, value=1e-3))
     assert [s for s in range(60) if term.weight_at(s)] == list(range(50, 60))
 
 
@@ -138,7 +139,7 @@ def test_the_paper_in_yaml() -> None:
         {"credit": [{"type": "group_mean"}], "terms": [{"type": "clipped_pg", "clip": 0.2}, distill]}
     )
     assert objective.credit == [GroupMean()]
-    assert objective.terms == [ClippedPG(), Distill(hint=Hindsight(), weight=Step(from_step=50, value=1e-3))]
+    assert objective.terms == [ClippedPG(), Distill(hint=Hindsight(), weight=Schedule(from_step=50, value=1e-3))]
     assert Objective.model_validate(objective.model_dump()) == objective
 
 
@@ -146,15 +147,15 @@ def test_teachers() -> None:
     def teachers(*terms: Term) -> set[str]:
         return Objective(terms=list(terms)).teachers
 
-    late = Step(from_step=10**6, ramp=7)
+    late = Schedule(from_step=10**6, ramp=7)
     assert teachers(ClippedPG(), Entropy()) == set()
     assert teachers(KL(), Distill(hint=Hindsight(), teacher="ema", weight=late)) == {"frozen", "ema"}
-    assert teachers(KL(weight=0.0), Distill(hint=Hindsight(), weight=Step(value=0.0))) == set()
+    assert teachers(KL(weight=0.0), Distill(hint=Hindsight(), weight=Schedule(value=0.0))) == set()
     assert teachers(Distill(hint=Hindsight())) == {"live"}
 
 
 def test_terms_of_one_kind_have_names_of_their_own() -> None:
-    terms = [Entropy(), KL(), Entropy(weight=Step(from_step=1)), Entropy(weight=2.0)]
+    terms = [Entropy(), KL(), Entropy(weight=Schedule(from_step=1)), Entropy(weight=2.0)]
     names = [[t.name for t in Objective(terms=terms).plan(example_table(), s, 0).terms] for s in (0, 1)]
     assert names == [["entropy", "kl", "entropy_3"], ["entropy", "kl", "entropy_2", "entropy_3"]]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sdsearch.model.divergence import entropy
-from sdsearch.objective import Hints, Objective, Rows, Selection, Step, Teacher, Term, Values
+from sdsearch.objective import Hints, Objective, Rows, Selection, Teacher, Term, Values
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.terms.cispo import CISPO
 from sdsearch.objectives.terms.clipped_pg import ClippedPG
@@ -18,6 +18,7 @@ from sdsearch.objectives.terms.entropy import Entropy
 from sdsearch.objectives.terms.gspo import GSPO
 from sdsearch.objectives.terms.kl import KL
 from sdsearch.plan import Plan, portions
+from sdsearch.schedule import Schedule
 from sdsearch.testing import VOCABULARY, example_table
 from sdsearch.tokens import TokenTable
 from sdsearch.trajectory import Span
@@ -207,7 +208,7 @@ def test_the_teacher_is_asked_only_for_its_rows() -> None:
 def test_a_weight_of_zero_calls_no_teacher() -> None:
     table = example_table()
     model = Model(table)
-    terms = [ClippedPG(), Distill(hint=Hindsight(), weight=Step(from_step=1)), KL(weight=0.0)]
+    terms = [ClippedPG(), Distill(hint=Hindsight(), weight=Schedule(from_step=1)), KL(weight=0.0)]
     before = plan_of(table, *terms)
     assert [t.name for t in before.terms] == ["clipped_pg"]
     before.loss(everything(table), model.logits, model.teacher)

@@ -19,7 +19,7 @@ from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.errors import SpecError
 from sdsearch.loading.yamltext import parse, write
-from sdsearch.objective import Step
+from sdsearch.schedule import Schedule
 from sdsearch.spec import Data, Environment, Evaluate, Experiment, Train, families, load
 
 TOYS = """
@@ -189,7 +189,7 @@ trian: 3
     assert rest[5].endswith('; did you mean "clip"?')
     assert rest[6] == (
         "wrong.yaml:12:32: objective.terms[1].weight.form_step: unknown key, expected one of "
-        f'{", ".join(Step.model_fields)}; did you mean "from_step"?'
+        f'{", ".join(Schedule.model_fields)}; did you mean "from_step"?'
     )
     assert rest[7] == "wrong.yaml:13:31: objective.terms[2].weight: got a list of 1, expected a number or a mapping"
     assert rest[8].startswith("wrong.yaml:14:7: objective.terms[3]: `type` is missing, expected one of cispo, ")

@@ -17,7 +17,8 @@ import torch
 from pydantic import Field
 
 from sdsearch.crediting.objections import uncredited
-from sdsearch.objective import Rows, Selection, Step, Term, Values
+from sdsearch.objective import Rows, Selection, Term, Values
+from sdsearch.schedule import Schedule
 from sdsearch.tokens import TokenTable
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class LLDS(Term):
     """max(0, log p sampled - log p) on the tokens of credit >= 0 whose action has become less likely; 0 elsewhere."""
 
-    weight: float | Step = 0.2
+    weight: float | Schedule = 0.2
     gate: Literal["action", "trajectory"] = "action"
     """What has to have become less likely: the action or the trajectory, summed over its tokens of credit >= 0."""
     threshold: float = Field(1e-3, ge=0)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sdsearch.components.component import Component, Settings
+from sdsearch.schedule import Schedule
 from sdsearch.trajectory import Group, Trajectory
 
 if TYPE_CHECKING:
@@ -126,21 +127,6 @@ class Values(NamedTuple):
     """Other figures of each row, without gradient, for the log: averaged as the loss is, over the rows computed."""
 
 
-class Step(Settings):
-    """A weight that is zero before `from_step` and `value` from then on. Steps count from 0."""
-
-    from_step: int = Field(0, ge=0)
-    """So many steps go without: SD-Search has 50."""
-    value: float = 1.0
-    ramp: int = Field(0, ge=0)
-    """Rise in so many equal parts, the last of which reaches `value`; 0 and 1: at once."""
-
-    def at(self, step: int) -> float:
-        """Return the weight at a step."""
-        done = step - self.from_step + 1
-        return self.value * min(1.0, max(0, done) / max(1, self.ramp))
-
-
 class Term(Component):
     """One summand of the loss."""
 
@@ -151,7 +137,7 @@ class Term(Component):
     Its loss and its gradient are zero on a trajectory without any credit but zero, which is then not computed.
     """
 
-    weight: float | Step = 1.0
+    weight: float | Schedule = 1.0
     normalise: Literal["token", "trajectory", "constant"] = "token"
     """"token": every selected row of the step counts the same; "trajectory": every trajectory that has rows does;
     "constant": every row counts 1 / (`constant` x trajectories), so that no length is favoured (Dr. GRPO)."""
@@ -171,7 +157,7 @@ class Term(Component):
 
     def weight_at(self, step: int) -> float:
         """Return the weight at a step, counted from 0."""
-        return self.weight.at(step) if isinstance(self.weight, Step) else self.weight
+        return self.weight.at(step) if isinstance(self.weight, Schedule) else self.weight
 
 
 class Objective(Settings):

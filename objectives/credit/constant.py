@@ -18,6 +18,10 @@ class Constant(Credit):
 
     value: float = 1.0
 
+    @property
+    def heeds_reward(self) -> bool:
+        return False
+
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""
         return [whole(t, self.value) for t in group.kept]

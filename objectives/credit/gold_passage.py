@@ -31,6 +31,10 @@ class GoldPassage(Credit):
     """A turn has what is found from it on, or only what it finds itself."""
     gamma: float = Field(0.95, gt=0, le=1)
 
+    @property
+    def heeds_reward(self) -> bool:
+        return False
+
     def objection(self, experiment: Any) -> str | None:
         return alone(experiment)
 

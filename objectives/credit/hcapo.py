@@ -34,10 +34,13 @@ class HCAPO(Credit):
     micro_weight: float = 1.0
     temperature: float = Field(5.0, gt=0)
     clip: tuple[float, float] = (0.8, 1.2)
+    """The least and the most that the ratio can be."""
     gamma: float = Field(0.95, gt=0, le=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
 
     def objection(self, experiment: Any) -> str | None:
+        if self.clip[0] >= self.clip[1]:
+            return f"got clip: {list(self.clip)}, expected the lower bound first"
         return alone(experiment) or self.hint.objection(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:

@@ -35,6 +35,10 @@ class IGPO(Credit):
     outcome: Literal["f1", "reward"] = "f1"
     """What the last turn is worth, an episode without an answer included: the F1 of the answer, or the reward."""
 
+    @property
+    def heeds_reward(self) -> bool:
+        return self.outcome == "reward"
+
     def objection(self, experiment: Any) -> str | None:
         return alone(experiment)
 

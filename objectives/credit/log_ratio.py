@@ -35,6 +35,10 @@ class LogRatio(Credit):
     def needs(self) -> frozenset[str]:
         return frozenset({self.teacher}) - {"live"}
 
+    @property
+    def heeds_reward(self) -> bool:
+        return False
+
     def objection(self, experiment: Any) -> str | None:
         if self.hint is None:
             return SELF if self.teacher == "live" else None

@@ -10,7 +10,7 @@ says so: it would take the blame off agents that never answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,15 @@ from pydantic import Field
 
 from sdsearch.crediting.returns import kept
 from sdsearch.crediting.rewards import rewarded
-from sdsearch.objective import Credit, whole
+from sdsearch.crediting.wrapper import RewardWrapper
+from sdsearch.objective import whole
 from sdsearch.probe import Probe
 from sdsearch.trajectory import Group
 
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
 
-
-class Overlong(Credit):
+class Overlong(RewardWrapper):
     """The credit `of` the reward less min(1, share of the buffer that is used up) * penalty; NaN where cut off."""
 
-    of: Credit = Field(default="group_mean", validate_default=True)
-    """The credit that sees the shaped reward."""
     longest: int = Field(256, ge=1)
     """Sampled tokens at which the penalty is whole."""
     buffer: int = Field(51, ge=1)
@@ -39,13 +35,6 @@ class Overlong(Credit):
     """The whole penalty."""
     drop: tuple[Literal["max_turns", "context_full"], ...] = ("context_full",)
     """The stop reasons of trajectories that are never credited."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.of.needs
-
-    def objection(self, experiment: Experiment) -> str | None:
-        return self.of.objection(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""

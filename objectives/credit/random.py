@@ -23,6 +23,10 @@ class Random(Credit):
 
     level: Literal["trajectory", "turn", "token"] = "trajectory"
 
+    @property
+    def heeds_reward(self) -> bool:
+        return False
+
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""
         dice = np.random.default_rng(probe.seed)

@@ -9,35 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from sdsearch.crediting.rewards import rewarded
-from sdsearch.objective import Credit
+from sdsearch.crediting.wrapper import RewardWrapper
 from sdsearch.probe import Probe
 from sdsearch.trajectory import Group
 
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
 
-
-class ShuffledReward(Credit):
+class ShuffledReward(RewardWrapper):
     """The credit `of` rewards that changed places, others in each step; with several processes, within each."""
 
-    of: Credit = Field(default="group_mean", validate_default=True)
-    """The credit that sees them."""
     within: Literal["step", "group"] = "step"
     """Among whom the rewards are dealt out anew."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self.of.needs
-
-    def objection(self, experiment: Experiment) -> str | None:
-        return self.of.objection(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""

@@ -35,6 +35,10 @@ class StepSearch(Credit):
     unanswered: float = -1.0
     gamma: float = Field(1.0, gt=0, le=1)
 
+    @property
+    def heeds_reward(self) -> bool:
+        return False
+
     def objection(self, experiment: Any) -> str | None:
         return alone(experiment)
 

@@ -39,6 +39,10 @@ class TurnSight(Credit):
     def needs(self) -> frozenset[str]:
         return self.base.needs | {"frozen"}
 
+    @property
+    def heeds_reward(self) -> bool:
+        return self.base.heeds_reward
+
     def objection(self, experiment: Any) -> str | None:
         return self.base.objection(experiment)
 

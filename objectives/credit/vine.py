@@ -31,6 +31,10 @@ class Vine(Credit):
     k: int = Field(9, ge=1)
     """Continuations per state: each costs an episode's tokens and searches."""
 
+    @property
+    def heeds_reward(self) -> bool:
+        return False
+
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, shape [sampled tokens]."""
         places: list[list[Fork]] = []

@@ -28,6 +28,8 @@ class Placebo(Hint):
     """What is dealt out."""
 
     def objection(self, experiment: Any) -> str | None:
+        if experiment.train.questions == 1:
+            return "train.questions is 1, so that no other question can lend its hint: expected at least 2"
         return self.hint.objection(experiment)
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:

@@ -11,7 +11,7 @@ above the exact Jensen-Shannon or KL divergence, and mass that leaves the suppor
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -31,6 +31,7 @@ SELF = "without a hint the live teacher is the policy itself: name a hint, or ot
 class Distill(Term):
     """A divergence between the policy and its hinted self; no gradient reaches the teacher."""
 
+    heeds_credit: ClassVar[bool] = False
     normalise: Literal["token", "trajectory"] = "trajectory"
     hint: Hint | None
     """What the teacher sees in front; null: what the policy saw, for a teacher with other weights."""

@@ -6,6 +6,8 @@ the vocabulary, on sampled tokens only (Williams and Peng, 1991).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from sdsearch.model.divergence import entropy
@@ -15,6 +17,8 @@ from sdsearch.tokens import TokenTable
 
 class Entropy(Term):
     """Minus the entropy of the policy at every sampled token: a positive weight raises the entropy."""
+
+    heeds_credit: ClassVar[bool] = False
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every row."""

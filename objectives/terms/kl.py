@@ -8,7 +8,7 @@ that of k2 is KL(policy || reference)'s, that of k3 KL(reference || policy)'s. "
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from sdsearch.tokens import TokenTable
 class KL(Term):
     """An estimate of KL(policy || reference) at every sampled token. The reference sees what the policy saw."""
 
+    heeds_credit: ClassVar[bool] = False
     estimator: Literal["k1", "k2", "k3", "full"] = "k3"
     """From the sampled token (k1, k2, k3), or over the whole vocabulary."""
     teacher: Literal["ema", "frozen"] = "frozen"

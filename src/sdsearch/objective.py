@@ -49,6 +49,11 @@ class Credit(Component):
         """The weights beside the policy's own that it asks the probe about: teachers of `Teacher`, "critic"."""
         return frozenset()
 
+    @property
+    def heeds_reward(self) -> bool:
+        """Whether it goes by the `reward` of the trajectories it is given: with other rewards it credits otherwise."""
+        return True
+
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
         """Return one array per trajectory of `group.kept`, shape [sampled tokens]; NaN: never credited.
 
@@ -136,6 +141,9 @@ class Term(Component):
 
     Its loss and its gradient are zero on a trajectory without any credit but zero, which is then not computed.
     """
+
+    heeds_credit: ClassVar[bool] = True
+    """Whether it makes a difference to it what was credited."""
 
     weight: float | Schedule = 1.0
     normalise: Literal["token", "trajectory", "constant"] = "token"

@@ -19,7 +19,24 @@ CRITICS = "the credits gae, gae would all teach the one critic"
         (["train.group=1", "objective.credit=[overlong]"], f"overlong: {ALONE}"),
         (["train.group=1", "objective.credit=[shuffled_reward]"], f"shuffled_reward: {ALONE}"),
         (["train={group: 1, rollouts: mixed}", "objective.credit=[constant]"], rf"train\.rollouts: mixed: {ALONE}"),
+        (["train={group: 1, rollouts: {type: critical, initial: 1}}"], ALONE),
+        (["train={group: 1, rollouts: {type: tree, trees: 1}}"], ALONE),
         (["objective.credit=[gae, gae]"], CRITICS),
+        *(
+            (
+                [f"objective.credit=[{{type: {wrapper}, of: {of}}}]"],
+                f"{wrapper}: got of: {of.strip('{}')}, which does not go by",
+            )
+            for wrapper in ("shuffled_reward", "overlong")
+            for of in ("igpo", "gold_passage", "step_search", "log_ratio", "constant", "random", "vine")
+        ),
+        (["objective.credit=[{type: overlong, of: {type: broadcast, of: igpo}}]"], "got of: broadcast, which does not"),
+        (["objective.terms=[entropy]"], r"objective\.credit: no term heeds it"),
+        (
+            ["objective.credit=[{type: hcapo, clip: [1.2, 0.8]}]"],
+            r"got clip: \[1.2, 0.8\], expected the lower",
+        ),
+        (["train.questions=1", "objective.terms=[{type: distill, hint: placebo}]"], "distill: train.questions is 1"),
         *(
             (
                 ["objective.credit=[]", f"objective.terms=[{term}]", "train.epochs=2"],
@@ -40,7 +57,8 @@ def test_refused(overrides: list[str], message: str) -> None:
     [
         ["train.group=1", "objective.credit=[gae]"],
         ["train.group=1", "objective.credit=[reinforce_pp]"],
-        ["train.group=1", "objective.credit=[{type: shuffled_reward, of: constant}]"],
+        ["objective.credit=[{type: shuffled_reward, of: {type: igpo, outcome: reward}}]"],
+        ["objective.credit=[{type: broadcast, of: vine}]"],
         ["objective.credit=[gae, group_mean]"],
         ["objective.credit=[]", "objective.terms=[entropy]"],
         ["objective.terms=[clipped_pg, llds]", "train.epochs=2"],

@@ -74,7 +74,7 @@ def test_a_run_is_judged(acting: Path) -> None:
     assert len({t["value"] for t in found["turns"]}) > 3
     report = (folder / "fidelity.md").read_text()
     assert "| vine |" in report
-    assert "(the estimate itself, once more)" in report
+    assert "(a perfect credit, against these estimates)" in report
     again = fidelity(folder, "--questions", 2, "--k", 4)
     assert again.exit_code == 0
     assert json.loads((folder / "fidelity.json").read_text()) == found

@@ -10,18 +10,19 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
 from sdsearch.components.discovery import known
 from sdsearch.crediting.returns import kept
-from sdsearch.fidelity.advantages import Advantages
+from sdsearch.fidelity.advantages import Advantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited
 from sdsearch.fidelity.command import exact
 from sdsearch.fidelity.exact import ExactProbe
 from sdsearch.fidelity.judge import Scores, Turns, scores, spearman
 from sdsearch.fidelity.mdp import SearchProblem
-from sdsearch.fidelity.report import Judgement
+from sdsearch.fidelity.report import Judgement, reachable
 from sdsearch.objective import Credit
 from sdsearch.objectives.credit.gae import GAE
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.credit.vine import Vine
+from sdsearch.study.bootstrap import Estimate
 from sdsearch.trajectory import Group
 
 PROBLEM = SearchProblem()
@@ -123,6 +124,29 @@ def test_monte_carlo_credit_converges() -> None:
     assert found[2].pooled.value > 0.85
     # The error falls as 1 / sqrt(k).
     assert errors[0] / errors[2] == pytest.approx(32**0.5, rel=0.25)
+
+
+@pytest.mark.parametrize("k", [8, 32])
+def test_the_ceiling_is_what_the_truth_scores_against_estimates(k: int) -> None:
+    """On the problem whose advantages are known the row can be checked: it is told from the estimates alone."""
+    groups = PROBLEM.groups(40, 5, seed=4)
+    known = [PROBLEM.advantages(t) for t in kept(groups)]
+    found = estimate(groups, ExactProbe(PROBLEM, seed=11).continue_from, k)
+    judgement = Judgement({}, groups, found, {"truth": known}, {})
+    truth = judgement.scores["truth"]
+    for ceiling, perfect in zip(judgement.ceiling, (truth.within, truth.pooled), strict=True):
+        assert perfect.value < 0.97
+        assert ceiling.value == pytest.approx(perfect.value, abs=0.07)
+        assert ceiling.low is not None
+        assert ceiling.low < ceiling.value
+
+
+def test_reachable_by_hand() -> None:
+    # 2 * 0.5 / 1.5 = 2/3; nothing agrees by less than chance.
+    found = reachable(Estimate(0.5, -0.1, 1.0))
+    assert found.value == pytest.approx((2 / 3) ** 0.5)
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert np.isnan(reachable(Estimate(np.nan, None, None)).value)
 
 
 @pytest.fixture(scope="module")

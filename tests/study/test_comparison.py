@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sdsearch.errors import SpecError
 from sdsearch.loading.load import load_any
 from sdsearch.study.board import Board
-from sdsearch.study.checklist import failures
+from sdsearch.study.checklist import checklist, failures
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw
 from sdsearch.study.finals import finals
@@ -114,8 +115,10 @@ def test_the_table_and_its_checklist(found: Comparison, tmp_path: Path) -> None:
     assert "boom" in table
     assert "Not matched" not in table
     items = {line.split("**")[1]: line for line in table.splitlines() if line[:1].isdigit() and "**" in line}
-    assert len(items) == 15
+    assert len(items) == 16
     assert "3 (0, 1, 2), the same for every arm" in items["Seeds."]
+    assert "Arms differ in" not in items["Seeds."]
+    assert "2 or 3 a run" in items["Evaluations."]
     # Areas of twin: (.4 + .8) / 2 and .5; those of plain on these seeds: .2 and .4.
     # Tokens: 266.7 of plain, 200 of twin on average; seconds 2.67 and 6.
     assert "rollouts (12 each;" in items["What is matched."]
@@ -178,3 +181,24 @@ def test_the_board(found: Comparison) -> None:
     with Board(found.jobs, done, plain) as board:
         board.show([failing])
     assert plain.export_text() == "5 of 6 runs are there already\n"
+
+
+def test_arms_are_judged_alike(study: Write) -> None:
+    twin = "twin: {objective: {terms: {1: {weight: 0.5}}}}"
+    for change in ("data: {test: {questions: 1}}", "evaluate: {greedy: true}"):
+        key = "data.test" if "test" in change else "evaluate"
+        with pytest.raises(SpecError, match=rf"pair.yaml:8:\d+: arms.twin: `{key}` has to be the same for all arms"):
+            jobs(load_any(study("pair", (twin, f"twin: {{{change}}}"))))
+
+
+def test_what_arms_do_not_share_is_said_aloud(study: Write) -> None:
+    twin = "twin: {objective: {terms: {1: {weight: 0.5}}}}"
+    over = "{agent: {temperature: 0.7}, objective: {credit: [{type: broadcast, of: igpo}]}}"
+    loaded = load_any(study("pair", (twin, f"twin: {over}")))
+    assert isinstance(loaded.spec, Study)
+    items = dict(checklist(Comparison(loaded.spec, jobs(loaded), {})))
+    assert "**Arms differ in agent: what is seen may be due to that.**" in items["Seeds"]
+    assert "*twin*: the gold answer" in items["What it needs beyond rollouts and rewards"]
+    assert "`broadcast` (" in items["What each arm credits"]
+    assert "`igpo` (" in items["What each arm credits"]
+    assert items["Evaluations"] == "none yet a run, in all arms."

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def alone(experiment: Experiment) -> str | None:
-    """Object to groups of one, for what compares the rollouts of a question; tree-like rollouts make their own size."""
-    if experiment.train.group > 1 or experiment.train.rollouts.type not in ("independent", "mixed"):
+    """Object to groups of one, for what compares the rollouts of a question."""
+    if experiment.train.group > 1:
         return None
     return "train.group is 1, so that no rollout has others to be compared with: expected at least 2"
 

@@ -23,7 +23,7 @@ from sdsearch.study.bootstrap import Estimate
 from sdsearch.trajectory import Group
 
 COLUMNS = ("within", "pooled", "sign", "on idle turns", "credited")
-AGAIN = "(the estimate itself, once more)"
+CEILING = "(a perfect credit, against these estimates)"
 READING = f"""\
 Each row is a credit, compared with the advantages of the same turns. *within*: Spearman's correlation over the turns of
 a trajectory, its mean over trajectories; a credit that is the same for all turns has 0. *pooled*: the same over all
@@ -58,11 +58,17 @@ class Judgement:
         return dict(sorted(found.items(), key=lambda item: -np.nan_to_num(item[1].within.value, nan=-2.0)))
 
     @cached_property
-    def again(self) -> Scores:
-        """How one half of the continuations scores against the other: what noise lets any credit reach, roughly."""
+    def ceiling(self) -> tuple[Estimate, Estimate]:
+        """What a perfect credit would get within trajectories and pooled, for the advantages are estimates themselves.
+
+        r, how one half of the continuations ranks the other half's advantages, is the reliability of a half; that of
+        all is 2 r / (1 + r) (Spearman, Brown, 1910), and what is perfect correlates with it by the square root. That
+        is a law for linear correlations of many turns: here it is an approximation.
+        """
         truth = [a._replace(value=a.halves[0]) for a in self.truth]
         turns = Turns.of(truth, [i for i, g in enumerate(self.groups) for _ in g.kept])
-        return scores([a.halves[1] for a in self.truth], turns)
+        halves = scores([a.halves[1] for a in self.truth], turns)
+        return reachable(halves.within), reachable(halves.pooled)
 
     def figures(self) -> dict[str, str | int | float]:
         """Return what the table needs to be read."""
@@ -84,7 +90,7 @@ class Judgement:
         ]
         # The intervals that `sign` and `idle` go by know both halves: only ranks can be compared.
         noisy = any(np.any(a.error > 0) for a in self.truth)
-        return [*rows, *([[AGAIN, shown(self.again.within), shown(self.again.pooled), "", "", ""]] if noisy else [])]
+        return [*rows, *([[CEILING, *map(shown, self.ceiling), "", "", ""]] if noisy else [])]
 
     def show(self, console: Console) -> None:
         """Print the table."""
@@ -137,6 +143,15 @@ class Judgement:
         replace(folder / "fidelity.json", lambda path: path.write_text(json.dumps(self.record(), indent=1)))
         replace(folder / "fidelity.md", lambda path: path.write_text(self.markdown()))
         return folder / "fidelity.md"
+
+
+def reachable(half: Estimate) -> Estimate:
+    """Return the correlation of the truth with all continuations, from that of one half of them with the other."""
+
+    def of(r: float | None) -> float | None:
+        return r if r is None or math.isnan(r) else math.sqrt(2 * max(0.0, r) / (1 + max(0.0, r)))
+
+    return half._replace(value=float(of(half.value) or 0.0), low=of(half.low), high=of(half.high))
 
 
 def shown(value: Estimate) -> str:

@@ -127,7 +127,8 @@ def describe(fault: Fault, raw: Mapping[str, Any], site: Site) -> None:
     fields = {name: info for owner in site.owners for name, info in owner.model_fields.items()}
     name = str(site.path[-1]) if site.path else ""
     if kind == "extra_forbidden":
-        words = [*fields, *(TOP if len(site.path) == 1 else ())]
+        # Where `base` or `kind` is itself unknown (an arm of a study), it is not what was expected.
+        words = [*fields, *(TOP if len(site.path) == 1 and name not in TOP else ())]
         choice = f", expected {'one of ' if words else ''}{', '.join(words) or 'none'}" if site.owners else ""
         fault.messages.append(f"unknown key{choice}{suggest(name, words)}")
     elif kind == "missing":

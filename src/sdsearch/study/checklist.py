@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
-
 import sdsearch
-from sdsearch.components.catalogue import first_line
-from sdsearch.components.component import Component
 from sdsearch.spec import Experiment
+from sdsearch.study.arms import by_arm, credited, data, needed, section, unshared
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.spec import Study
 
@@ -33,8 +30,9 @@ def checklist(found: Comparison) -> list[Item]:
         ("Model", by_arm(specs, lambda e: section(e.agent))),
         ("Data and splits", by_arm(specs, data)),
         ("Environment", by_arm(specs, lambda e: section(e.environment))),
-        ("Seeds", f"{count} ({', '.join(map(str, study.seeds))}), the same for every arm: {SHARED}"),
+        ("Seeds", f"{count} ({', '.join(map(str, study.seeds))}), the same for every arm: {SHARED}{unshared(specs)}"),
         ("What is matched", matched(found)),
+        ("Evaluations", by_arm(specs, lambda e: evaluations(found, e))),
         ("Compute", compute(found)),
         ("Machine", machines(found)),
         ("What each arm credits", by_arm(specs, credited)),
@@ -61,30 +59,10 @@ UNTOLD = (
 )
 
 
-def by_arm(specs: dict[str, Experiment], say: Callable[[Experiment], str]) -> str:
-    """Say something of every arm, once for those of which it is the same."""
-    arms: dict[str, list[str]] = {}
-    for arm, spec in specs.items():
-        arms.setdefault(say(spec), []).append(f"*{arm}*")
-    if len(arms) == 1:
-        return f"{next(iter(arms))}, in all arms."
-    return "; ".join(f"{', '.join(names)}: {text}" for text, names in arms.items()) + "."
-
-
-def section(part: BaseModel) -> str:
-    """Return a section of a spec in JSON."""
-    return f"`{json.dumps(part.model_dump(mode='json', exclude_none=True))}`"
-
-
-def data(spec: Experiment) -> str:
-    """Say what was learned from, what was judged by, and whether they overlap."""
-    train, test = spec.data.train.questions(), spec.data.test.questions()[: spec.evaluate.questions]
-    shared = {q.text for q in train} & {q.text for q in test}
-    how = "greedily" if spec.evaluate.greedy else "by sampling, as in training"
-    return (
-        f"{len(train)} training questions {section(spec.data.train)}, judged by the first {len(test)} of "
-        f"{section(spec.data.test)}, answered {how}, {len(shared)} questions in both"
-    )
+def evaluations(found: Comparison, spec: Experiment) -> str:
+    """Say how often runs were judged: areas under curves of few points are not those under the same curve of many."""
+    counts = {len(record.points) for record in found.arms[spec.name].values()}
+    return f"{' or '.join(map(str, sorted(counts))) or 'none yet'} a run"
 
 
 def matched(found: Comparison) -> str:
@@ -110,30 +88,6 @@ def compute(found: Comparison) -> str:
         f"{found.study.workers} at once with {found.study.threads} thread(s) each; {rollouts:,.0f} rollouts, "
         f"{tokens:,.0f} sampled tokens. Runs at the same time slow each other down: compare seconds within a study."
     )
-
-
-def credited(spec: Experiment) -> str:
-    """Name credits and terms, each with what it says about itself and the tokens that it works on."""
-    assert spec.objective is not None
-    said = [(c.type, first_line(c.__doc__).rstrip(".")) for c in spec.objective.credit]
-    credit = [f"`{name}`{f' ({doc})' if doc else ''}" for name, doc in said] or ["no credit"]
-    terms = [
-        f"`{t.type}`{' on ' + rows + ' tokens' if (rows := getattr(t, 'rows', '')) else ''}"
-        for t in spec.objective.terms
-    ]
-    return f"{', '.join(credit)} in {', '.join(terms)}"
-
-
-def needed(spec: Experiment) -> str:
-    """Name the weights, hints and further rollouts that an arm asks for."""
-    assert spec.objective is not None
-    parts: list[Component] = [*spec.objective.credit, *spec.objective.terms]
-    hints = {hint.type for part in parts if (hint := getattr(part, "hint", None))}
-    weights = (spec.objective.teachers - {"live"}) | ({"critic"} if spec.objective.critic else set())
-    said = list(dict.fromkeys(c.asks for c in spec.objective.credit if c.asks))
-    said += [f"hint `{name}`" for name in sorted(hints)] + [f"{name} weights" for name in sorted(weights)]
-    said += [f"rollouts `{spec.train.rollouts.type}`"] * (spec.train.rollouts.type != "independent")
-    return ", ".join(said) or "nothing"
 
 
 def baselines(study: Study) -> str:

@@ -22,10 +22,12 @@ from sdsearch.spec import Experiment
 
 Quantity = Literal["rollouts", "tokens", "seconds"]
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 SHARED = ("name", "seed", "out", "train.budget")
 """What the study itself gives to each run."""
+JUDGED = ("data.test", "evaluate")
+"""What all arms have to have alike, or their figures could not be compared."""
 
 
 class Study(Settings):
@@ -100,6 +102,9 @@ class Job:
         return self.experiment.folder.with_name(f"{self.seed}.{ending}")
 
 
+ALIKE = "has to be the same for all arms, which are compared by it: change it in the experiment"
+
+
 def jobs(loaded: Loaded) -> list[Job]:
     """Return the runs of a study, seed by seed. Raises `SpecError` with what is wrong in any of its arms."""
     study, root, problems = loaded.spec, loaded.root, list[str]()
@@ -113,6 +118,7 @@ def jobs(loaded: Loaded) -> list[Job]:
     found: list[list[Job]] = []
     for name, over in root.value["arms"].value.items():
         wrong = [f"{over.place}: arms.{name}: `{key}` is the study's to set" for key in SHARED if _at(over, key)]
+        wrong += [f"{over.place}: arms.{name}: `{key}` {ALIKE}" for key in JUDGED if _at(over, key)]
         budget = Node({n: Node(v, place) for n, v in study.budget.items()}, place)
         own = Node({k: n for k, n in under.value.items() if k != "kind"}, under.place, under.keys)
         tree = own.merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)

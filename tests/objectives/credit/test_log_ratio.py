@@ -160,7 +160,7 @@ def test_senseless_credits_are_refused(credit: str, said: str) -> None:
 
 
 def test_an_external_teacher_has_to_be_named() -> None:
-    objective = "objective={terms: [{type: distill, hint: null, teacher: external}]}"
+    objective = "objective={credit: [], terms: [{type: distill, hint: null, teacher: external}]}"
     with pytest.raises(SpecError, match="the spec has no `teacher`"):
         load(SPECS / "grpo.yaml", [objective])
     found = load(SPECS / "grpo.yaml", [objective, "teacher={type: local, model: seed-policy}"])

@@ -4,6 +4,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from sdsearch.errors import ComponentError
 from sdsearch.objective import Credit, Objective, Rows, Term, whole
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.credit.leave_one_out import LeaveOneOut
@@ -80,7 +81,8 @@ def test_rewards_must_be_finite(reward: float) -> None:
 
 
 def test_credit_must_fit_its_group() -> None:
-    with pytest.raises(ValueError, match=r"OneTooMany: got arrays of shapes \[\(5,\)\], expected \[\(4,\)\]"):
+    message = r"OneTooMany: trajectory 0 \(question 'q'\): got an array of shape \(5,\), expected one .* its 4 sampled"
+    with pytest.raises(ComponentError, match=message):
         Objective(credit=[OneTooMany()], terms=[Entropy()]).credits([group(1.0)])
 
 

@@ -399,4 +399,5 @@ def test_what_objects_is_named_with_its_place(toys: ModuleType, tmp_path: Path) 
     assert "objective: a component asks for `teacher: external`, and the spec has no `teacher`" in said
     assert "objective.terms[0]: distill: without a hint the live teacher is the policy itself" in said
     assert "objective.credit[0]: group_mean: train.group is 1" in said
-    assert len(said.splitlines()) == 3
+    assert "objective.credit: no term heeds it" in said
+    assert len(said.splitlines()) == 4

@@ -29,6 +29,15 @@ class Clock:
         finally:
             self.time(part, since)
 
+    @contextmanager
+    def around(self, part: str) -> Iterator[None]:
+        """Add the time that a block takes to a part, less what it adds to others meanwhile."""
+        others, since = sum(self.seconds.values()), time.perf_counter()
+        try:
+            yield
+        finally:
+            self.time(part, since + sum(self.seconds.values()) - others)
+
 
 @dataclass
 class Spent:

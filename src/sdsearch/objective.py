@@ -10,11 +10,11 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sdsearch.components.component import Component, Settings
 from sdsearch.schedule import Schedule
@@ -61,6 +61,12 @@ class Credit(Component):
         more than rollouts and rewards can tell, overrides `credits` instead.
         """
         raise NotImplementedError(f"{self.type} has no `assign`: ask for its `credits`")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if type(self).assign is Credit.assign and type(self).credits is Credit.credits:
+            raise ValueError(f"{self.type} defines neither `assign(group)` nor `credits(groups, probe)`: expected one")
+        return self
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         """Return the arrays of a whole step, one per kept trajectory, group after group."""
@@ -178,22 +184,19 @@ class Objective(Settings):
     def credits(self, groups: Sequence[Group], probe: Probe | None = None) -> list[NDArray[np.float64]]:
         """Return one array per kept trajectory, group after group, shape [sampled tokens]; NaN: never credited.
 
-        A token that some credit leaves out has the sum of the others. Raises `ValueError` when a reward is not finite
-        or a credit does not fit its groups. Without a `probe` only credits that ask for none can be had.
+        A token that some credit leaves out has the sum of the others. Without a `probe` only credits that ask for none
+        can be had. Raises `ValueError` when a reward is not finite, `ComponentError` when a credit does not fit.
         """
+        from sdsearch.crediting.checked import checked
         from sdsearch.probe import Probe
 
         for group in groups:
             rewards = [t.reward for t in group.kept]
             if not np.isfinite(rewards).all():
                 raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
-        expected = [(t.sampled,) for group in groups for t in group.kept]
-        totals = [np.full(shape, np.nan) for shape in expected]
+        totals = [np.full(t.sampled, np.nan) for group in groups for t in group.kept]
         for credit in self.credit:
-            parts = credit.credits(groups, probe or Probe())
-            if (got := [np.shape(p) for p in parts]) != expected:
-                raise ValueError(f"credit {credit.type}: got arrays of shapes {got}, expected {expected}")
-            for total, part in zip(totals, parts, strict=True):
+            for total, part in zip(totals, checked(credit, groups, probe or Probe()), strict=True):
                 scored = ~np.isnan(part)
                 total[scored] = np.nan_to_num(total[scored]) + credit.weight * part[scored]
         return totals

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from sdsearch.components.component import Component, Settings
 from sdsearch.cost import Spent
+from sdsearch.crediting.objections import misfits
 from sdsearch.loading.load import load_as
 from sdsearch.loading.problems import OBJECTIONS
 from sdsearch.loading.yamltext import write
@@ -158,15 +159,7 @@ class Experiment(Settings):
             for family in ("credit", "terms"):
                 found = enumerate(getattr(self.objective, family))
                 parts += [(("objective", family, i), part) for i, part in found]
-            if self.objective.credit and not any(t.heeds_credit for t in self.objective.terms):
-                said = [
-                    (
-                        ("objective", "credit"),
-                        "no term heeds it: add a policy gradient, such as clipped_pg, or name none",
-                    )
-                ]
-            if "external" in self.objective.teachers and self.teacher is None:
-                said += [(("objective",), "a component asks for `teacher: external`, and the spec has no `teacher`")]
+            said = [(("objective", *where), why) for where, why in misfits(self)]
         said += [(where, f"{part.type}: {why}") for where, part in parts if (why := part.objection(self))]
         if said:
             text = "; ".join(f"{'.'.join(map(str, where))}: {why}" for where, why in said)

@@ -11,7 +11,7 @@ from typing import Any
 from sdsearch.cost import Clock
 from sdsearch.draw import due
 from sdsearch.evaluate import mean
-from sdsearch.monitoring.behaviour import behaviour
+from sdsearch.monitoring.behaviour import behaviour, credited
 from sdsearch.probe import ModelProbe
 from sdsearch.report.curve import curve
 from sdsearch.rollout import bearable
@@ -77,7 +77,8 @@ def step(trainer: Trainer, number: int) -> dict[str, Any]:
         trainer.critic,
         trainer.of_all,
     )
-    credits = objective.credits(own, probe)
+    with clock.around("credit"):
+        credits = objective.credits(own, probe)
     warmth = min(1.0, (number + 1) / max(1, settings.warmup_steps))
     for parameters in trainer.optimizer.param_groups:
         parameters["lr"] = settings.learning_rate * warmth
@@ -100,9 +101,12 @@ def step(trainer: Trainer, number: int) -> dict[str, Any]:
     seconds = {**clock.seconds, "step": time.perf_counter() - started}
     play.spent.seconds = seconds["step"]
     trainer.spent = trainer.spent.plus(trainer.of_all(play.spent))
+    figures = {**mean(groups), **behaviour(groups), **over(updates)}
+    if objective.credit:
+        figures |= credited([part for own in trainer.of_all(credits) for part in own])
     line = {
         "step": number + 1,
-        "train": {**mean(groups), **behaviour(groups), **over(updates)},
+        "train": figures,
         "retrieval": trainer.asked(),
         "seconds": seconds,
         "spent": trainer.spent.record(),

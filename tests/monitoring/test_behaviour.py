@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdsearch.monitoring.behaviour import behaviour
+from sdsearch.monitoring.behaviour import behaviour, credited
 from sdsearch.testing import example_trajectory
 from sdsearch.trajectory import Group
 from sdsearch.types import Question
@@ -45,3 +45,9 @@ def test_the_same_query_in_two_episodes_is_not_repeated() -> None:
 def test_nothing_kept() -> None:
     figures = behaviour([group(([("search", "a")], -1.0))])
     assert figures == {k: float(k == "homogeneous") for k in figures}
+
+
+def test_the_share_that_is_credited() -> None:
+    parts = [np.array([0.0, np.nan, 1.0]), np.array([np.nan]), np.empty(0)]
+    assert credited(parts) == {"credited": 0.5}
+    assert credited([np.empty(0)]) == {}

@@ -18,6 +18,7 @@ HEALTHY = {
     "drift_mean": 0.004,  # as measured with bfloat16
     "drift_max": 0.1,
     "effective_share_last": 0.97,
+    "credited": 1.0,
     "entropy": 0.2,
     "distill/entropy_gap": 0.03,
     "gradient_norm": 0.5,
@@ -36,6 +37,7 @@ CROSSED = {
     "drift_mean": ("drift_mean", 0.06),
     "drift_max": ("drift_max", 2.1),
     "effective_share": ("effective_share_last", 0.85),
+    "credited": ("credited", 0.0),
     "entropy_low": ("entropy", 0.03),
     "entropy_high": ("entropy", 0.5),
     "entropy_gap": ("distill/entropy_gap", -0.2),

@@ -72,8 +72,8 @@ class Stubborn(Credit):
         (Hasty(), "got targets of shapes .* for the critic"),
         (Stubborn(), "for a step without groups, expected an empty list"),
         (CountsLost(), "beside a lost episode"),
-        (Short(), "got arrays of shapes"),
-        (Endless(), "got an infinite credit"),
+        (Short(), "got an array of shape"),
+        (Endless(), "got inf at its sampled token 0"),
         (Fickle(), "got other credits the second time"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 if TYPE_CHECKING:
     from sdsearch.spec import Experiment
@@ -20,6 +20,22 @@ def uncredited(experiment: Experiment) -> str | None:
     if experiment.objective is None or experiment.objective.credit:
         return None
     return "objective.credit is empty, so that it has no rows: add a credit, such as group_mean"
+
+
+def misfits(experiment: Experiment) -> list[tuple[tuple[str, ...], str]]:
+    """Return what does not fit together in an objective that each of its parts would accept, and where it stands."""
+    from sdsearch.objective import Teacher
+
+    objective, found, known = experiment.objective, list[tuple[tuple[str, ...], str]](), get_args(Teacher)
+    if objective is None:
+        return found
+    if objective.credit and not any(t.heeds_credit for t in objective.terms):
+        found += [(("credit",), "no term heeds it: add a policy gradient, such as clipped_pg, or leave it empty")]
+    if strange := objective.teachers - set(known):
+        found += [((), f"a component asks for weights {', '.join(sorted(strange))}, expected {', '.join(known)}")]
+    if "external" in objective.teachers and experiment.teacher is None:
+        found += [((), "a component asks for `teacher: external`, and the spec has no `teacher`")]
+    return found
 
 
 def two_critics(experiment: Experiment) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sdsearch.components.component import Settings, resolve
 from sdsearch.components.discovery import known
+from sdsearch.crediting.checked import checked
 from sdsearch.crediting.returns import by_turn, kept
 from sdsearch.errors import ContextError, DataError
 from sdsearch.loading.load import load_as
@@ -84,12 +85,13 @@ def credited(
 ) -> tuple[dict[str, list[NDArray[np.float64]]], Skipped]:
     """Return by name the credit of each turn, [turns] for each kept trajectory: the mean over its credited tokens.
 
-    NaN for a turn without any. What the questions lack something for, or a hint does not fit, is skipped.
+    NaN for a turn without any. What the questions lack something for, or a hint does not fit, is skipped. Raises
+    `ComponentError` when a credit returns what it should not.
     """
     told, skipped = {}, {}
     for name, credit in found.items():
         try:
-            parts = credit.credits(groups, probe)
+            parts = checked(credit, groups, probe)
         except (DataError, ContextError) as error:
             skipped[name] = str(error)
             continue

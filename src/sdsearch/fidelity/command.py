@@ -84,10 +84,11 @@ def judge(
     skipped |= objections(found, experiment, probe.has)
     groups = read(folder, stored)[:questions] if stored else experiment.train.rollouts.collect(probe.play)
     bearable(groups, most)
+    # Before the continuations, which take long: a credit that fails should do so at once.
+    credits, failed = credited({n: c for n, c in found.items() if n not in skipped}, groups, probe)
     later = Later(probe.play, k, dice.getrandbits(32), experiment.evaluate.batch)
     truth = estimate(groups, later, k)
     bearable(later.played, most)
-    credits, failed = credited({n: c for n, c in found.items() if n not in skipped}, groups, probe)
     about: dict[str, str | int | float] = {
         "run": str(folder),
         "checkpoint": path.name,

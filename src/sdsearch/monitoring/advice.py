@@ -40,6 +40,13 @@ WATCHES = (
         over=1,
     ),
     Watch(
+        "credited",
+        "credited",
+        False,
+        "Hardly any token gets credit: it is NaN, and the policy gradient has nothing to follow. Look for 0 / 0 in a "
+        "credit of your own, and for what its questions or rollouts lack in one of ours.",
+    ),
+    Watch(
         "entropy_low",
         "entropy",
         False,

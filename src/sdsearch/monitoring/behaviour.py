@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sdsearch.trajectory import Group, Trajectory
 
 
@@ -42,3 +45,9 @@ def lengths(kept: Sequence[Trajectory]) -> dict[str, float]:
         "model_tokens": sum(t.sampled for t in kept) / count,
         "turns": sum(len(t.turns) for t in kept) / count,
     }
+
+
+def credited(parts: Sequence[NDArray[np.float64]]) -> dict[str, float]:
+    """Return "credited", the share of sampled tokens that some credit spoke of (not NaN); none for no tokens."""
+    count = sum(map(len, parts))
+    return {"credited": 1 - sum(int(np.isnan(part).sum()) for part in parts) / count} if count else {}

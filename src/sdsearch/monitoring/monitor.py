@@ -35,6 +35,8 @@ class Monitors(Settings):
     """The same for the worst token: rounding does not make one seven times as likely."""
     effective_share: float | None = Field(0.9, ge=0, le=1)
     """Least effective share of the sampled tokens at the last update; ratios from 0.8 to 1.2 leave at least 0.96."""
+    credited: float | None = Field(0.01, ge=0, le=1)
+    """Least share of sampled tokens that are credited at all; 0 is credit."""
     entropy_low: float | None = Field(0.2, ge=0)
     """Least entropy, as a part of that at the start."""
     entropy_high: float | None = Field(2.0, ge=0)

@@ -17,7 +17,7 @@ LABELS = {
     "gold_recall": "recall of gold passages",
     "invalid": "invalid rate",
 }
-PARTS = ("generate", "retrieve", "score", "train")
+PARTS = ("generate", "retrieve", "credit", "score", "train")
 
 
 def outcome(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:

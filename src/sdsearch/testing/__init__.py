@@ -11,6 +11,8 @@ from dataclasses import replace
 import numpy as np
 from pydantic import TypeAdapter
 
+from sdsearch.crediting.checked import checked
+from sdsearch.errors import ComponentError
 from sdsearch.objective import Credit, Hint, Term, Told
 from sdsearch.testing.audition import check_agent
 from sdsearch.testing.examples import (
@@ -43,17 +45,19 @@ __all__ = [
 
 
 def check_credit(credit: Credit) -> None:
-    """Check that a credit has one finite number or NaN per sampled token, repeats itself, and ignores lost episodes.
+    """Check that a credit has a finite number or NaN per sampled token, repeats itself, and ignores lost episodes.
 
+    NaN for every token is none.
     It is given the example groups as one step, and a probe whose answers are made up.
     """
     assert TypeAdapter(Credit).validate_python(credit.model_dump()) == credit, "its settings do not read back"
     groups, none = example_groups(), credit.credits([], ExampleProbe())
     assert none == [], f"got {none} for a step without groups, expected an empty list"
-    found = credit.credits(groups, ExampleProbe())
-    got, expected = [np.shape(a) for a in found], [(t.sampled,) for g in groups for t in g.kept]
-    assert got == expected, f"got arrays of shapes {got}, expected one per kept trajectory: {expected}"
-    assert not any(np.isinf(a).any() for a in found), "got an infinite credit, expected a number, or NaN for none"
+    try:
+        found = checked(credit, groups, ExampleProbe())
+    except ComponentError as error:
+        raise AssertionError(str(error)) from error
+    assert any(np.isfinite(a).any() for a in found), "got NaN for every token, expected credit for some of them"
     beside = [
         Group(
             g.question, (replace(g.trajectories[0], stop_reason="retriever_unavailable", reward=1e3), *g.trajectories)
@@ -61,7 +65,7 @@ def check_credit(credit: Credit) -> None:
         for g in groups
     ]
     for other in (groups, beside):
-        pairs = zip(found, credit.credits(other, ExampleProbe()), strict=True)
+        pairs = zip(found, checked(credit, other, ExampleProbe()), strict=True)
         same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
         assert same, "got other credits the second time, or beside a lost episode: expected the same"
 

@@ -221,14 +221,17 @@ def study(
 
 @app.command()
 def fidelity(
+    ctx: typer.Context,
     run: Annotated[
         Path | None,
         typer.Argument(metavar="RUN", help="The folder of a run; without one, a small problem with known advantages."),
     ] = None,
     checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="By default the newest one.")] = None,
-    questions: Annotated[int, typer.Option(min=1, help="How many are played.")] = 8,
+    questions: Annotated[
+        int | None, typer.Option(min=1, help="How many are played: by default 8, or 30 of the small problem.")
+    ] = None,
     group: Annotated[
-        int | None, typer.Option(min=1, help="Attempts at each; by default the spec's train.group.")
+        int | None, typer.Option(min=1, help="Attempts at each; by default the spec's train.group, or 8.")
     ] = None,
     k: Annotated[int, typer.Option(min=2, help="Continuations of each state.")] = 16,
     credits: Annotated[
@@ -250,9 +253,13 @@ def fidelity(
     from sdsearch.fidelity.command import exact, judge
 
     if run is None:
-        exact(credits or (), seed=seed).show(Console())
+        sources = {n: ctx.get_parameter_source(n) for n in ("checkpoint", "k", "split", "trajectories")}
+        given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+        if given:
+            raise typer.BadParameter(f"--{', --'.join(given)}: only with RUN, the small problem has no such thing")
+        exact(credits or (), questions or 30, group or 8, seed).show(Console())
         return
-    found = judge(run, checkpoint, questions, group, k, credits or (), split, trajectories, seed)
+    found = judge(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, seed)
     found.show(Console())
     typer.echo(f"everything is in {found.write(run)}")
 

@@ -133,3 +133,12 @@ def test_tokens_come_as_often_as_their_probabilities_say(tiny: Policy) -> None:
     tokens, logprobs = sampler._choose(logits)
     assert np.bincount(tokens.numpy(), minlength=4).tolist() == [500, 0, 200, 300]
     torch.testing.assert_close(logprobs[:500].exp(), torch.full((500,), 0.5))
+
+
+def test_options_that_the_small_problem_has_not_are_refused() -> None:
+    done = CliRunner().invoke(app, ["fidelity", "--k", "4", "--trajectories", "step_1"])
+    assert done.exit_code == 2
+    assert "--k, --trajectories: only with RUN" in " ".join(done.output.split())
+    few = CliRunner().invoke(app, ["fidelity", "--questions", "3", "--group", "2", "--credits", "constant"])
+    assert few.exit_code == 0
+    assert "questions: 3\ntrajectories: 6\n" in few.output

@@ -12,12 +12,13 @@ from sdsearch.errors import SpecError, StudyError
 from sdsearch.loading.load import load_any
 from sdsearch.store.run import replace
 from sdsearch.study.board import Board
+from sdsearch.study.changes import unchanged
 from sdsearch.study.cluster import cluster
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw
 from sdsearch.study.finals import finals
 from sdsearch.study.record import Record
-from sdsearch.study.runs import alone, attempt, run, unchanged
+from sdsearch.study.runs import alone, attempt, run
 from sdsearch.study.spec import Job, Study, jobs
 from sdsearch.study.table import differences, document, runs, save
 
@@ -25,8 +26,9 @@ from sdsearch.study.table import differences, document, runs, save
 def study(path: Path, overrides: Sequence[str] = (), address: str | None = None) -> Comparison:
     """Run what is missing of a study and write its results; return them.
 
-    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, and `StudyError` when a run that is
-    there has another spec, when another process runs the study, and, after all others have run, when a run failed.
+    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, `CheckpointError` for a damaged record,
+    and `StudyError` when a run that is there has another spec or other code, when another process runs the study, and,
+    after all others have run, when a run failed.
     """
     loaded = load_any(path, overrides)
     if not isinstance(loaded.spec, Study):

@@ -18,5 +18,5 @@ def move(folder: Path) -> str:
 
 
 def ahead(run: Path) -> str:
-    """Say how to go on without a run whose files are damaged. It fits `train` as well as a study."""
-    return f"Mend it, or move the run aside and give the same command again, which begins it anew:\n  {move(run)}"
+    """Say how to go on without a run whose files are damaged or missing: by `train --resume` and in a study alike."""
+    return f"Put it right, or move the run aside and give the same command again, which begins it anew:\n  {move(run)}"

@@ -19,7 +19,7 @@ from sdsearch.loading.reading import read
 from sdsearch.model.policy import Policy
 from sdsearch.spec import Experiment
 from sdsearch.store import checkpoint
-from sdsearch.store.aside import ahead, free
+from sdsearch.store.aside import ahead, free, move
 from sdsearch.store.dice import Dice
 from sdsearch.store.origin import NAME, origin
 from sdsearch.store.state import Stateful
@@ -140,7 +140,7 @@ class Run:
         if len(state["dice"]) != processes:
             raise CheckpointError(
                 f"{path} was made by {len(state['dice'])} processes, got {processes}: go on with as many as before, or "
-                "begin anew with --fresh"
+                f"move the run aside and begin it anew:\n  {move(self.folder)}"
             )
         checkpoint.restore(path, policy)
         for name, holder in holders.items():
@@ -159,8 +159,7 @@ class Run:
         first = min(settings.checkpoint_every or settings.steps, settings.steps)
         if (done := max((m["step"] for m in self.metrics()), default=0)) > first:
             raise CheckpointError(
-                f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps: put the folder back, "
-                "or begin anew with --fresh"
+                f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps. {ahead(self.folder)}"
             )
         return None
 

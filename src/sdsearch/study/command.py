@@ -26,9 +26,9 @@ from sdsearch.study.table import differences, document, runs, save
 def study(path: Path, overrides: Sequence[str] = (), address: str | None = None) -> Comparison:
     """Run what is missing of a study and write its results; return them.
 
-    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, `CheckpointError` for a damaged record,
-    and `StudyError` when a run that is there has another spec or other code, when another process runs the study, and,
-    after all others have run, when a run failed.
+    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, `CheckpointError` for a record that
+    is damaged, and `StudyError` when a run that is there has another spec or other code, when another process runs the
+    study, and, after all others have run, when a run failed.
     """
     loaded = load_any(path, overrides)
     if not isinstance(loaded.spec, Study):

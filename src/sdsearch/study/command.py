@@ -52,6 +52,8 @@ def study(path: Path, overrides: Sequence[str] = (), address: str | None = None)
     return found
 
 
+DPI = 120
+"""Dots per inch of pictures."""
 AGAIN = "when what stopped them is mended, the same command runs them again, and nothing else"
 
 
@@ -62,7 +64,7 @@ def write(settings: Study, planned: Sequence[Job], failed: Mapping[Job, str]) ->
     save(differences(found), settings.folder / "pairs.csv")
     points = curves(found)
     save(points, settings.folder / "curves.csv")
-    draw(found, points, settings.folder / "curves.png")
-    finals(found, settings.folder / "finals.png")
+    draw(found, points).savefig(settings.folder / "curves.png", dpi=DPI)
+    finals(found).savefig(settings.folder / "finals.png", dpi=DPI)
     replace(settings.folder / "table.md", lambda file: file.write_text(document(found)))
     return found

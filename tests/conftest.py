@@ -1,6 +1,7 @@
 """What several tests need: a tiny policy with random weights and a real tokeniser, and a spec that trains it."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def spec(tmp_path: Path, tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "small_parts" / "__init__.py").touch()
     (tmp_path / "small_parts" / "by_token.py").write_text(CREDIT)
     monkeypatch.syspath_prepend(tmp_path)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "small_parts"]:  # of another test's folder
+        monkeypatch.delitem(sys.modules, name)
     tiny.model.save_pretrained(tmp_path / "model")
     tiny.tokenizer.save_pretrained(tmp_path / "model")
     questions = [

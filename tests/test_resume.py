@@ -218,6 +218,6 @@ def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(spec: Path) -> None:
     folder = train(experiment).folder
     shutil.move(folder / "checkpoints", folder / "elsewhere")
     before = left(folder)
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint, and the run has recorded 4 steps: put the folder"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint, and the run has recorded 4 steps\. Put it right"):
         train(experiment, resume=True)
     assert left(folder) == before

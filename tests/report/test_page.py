@@ -64,7 +64,7 @@ def test_a_run_that_has_done_nothing_has_a_page(run: Path) -> None:
 
 
 def test_whatever_was_written_stays_text(run: Path) -> None:
-    (run / "environment.json").write_text(json.dumps({"system": EVIL, "packages": {EVIL: "1"}}))
+    (run / "environment.json").write_text(json.dumps({"system": EVIL, "packages": {EVIL: "1"}, "code": {EVIL: EVIL}}))
     warning = {"limit": "x", "figure": EVIL, "value": 1.0, "text": EVIL}
     record(run, {"step": 2, "train": {EVIL: 1.0, f"{EVIL}/loss": 2.0}, "seconds": {EVIL: 1.0}, "warnings": [warning]})
     write_groups(run / "trajectories" / "step_2.jsonl", [Group(Question(EVIL, EVIL, (), ()), (episode(EVIL),))])

@@ -98,8 +98,11 @@ def test_damage_is_found(tmp_path: Path, tiny: Policy, name: str, damage: Callab
     assert name in str(caught.value) or (name == "about.json" and "JSONDecodeError" in str(caught.value))
     checkpoint.load(older)
     damage(older / name)
-    with pytest.raises(CheckpointError, match=r"No other one in .* is whole: .* --fresh"):
+    with pytest.raises(
+        CheckpointError, match=r"No other one in .* is whole\. Put it right, or move the run aside"
+    ) as caught:
         checkpoint.load(newer)
+    assert str(caught.value).endswith(f"\n  mv {tmp_path.parent} {tmp_path.parent}.old1")
 
 
 @contextmanager

@@ -4,8 +4,12 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from rich.console import Console
 
 from sdsearch.errors import SpecError
@@ -146,7 +150,7 @@ def test_a_run_that_ends_short_of_the_budget_is_named(study: Write) -> None:
     assert "- not run, or not to its end: twin/0" in table
 
 
-def test_curves(found: Comparison, tmp_path: Path) -> None:
+def test_curves(found: Comparison) -> None:
     rows = curves(found)
     steps = [(r["x"], r["exact_match"]) for r in rows if (r["arm"], r["quantity"]) == ("plain", "steps")]
     # After step 1 seeds 0 and 1 were not judged: halfway, .2 and .4; seed 2 was: .7.
@@ -154,13 +158,51 @@ def test_curves(found: Comparison, tmp_path: Path) -> None:
     # Tokens: up to where the shortest run ended, at 200; seed 1 was then halfway, at .4.
     tokens = [(r["x"], r["exact_match"]) for r in rows if (r["arm"], r["quantity"]) == ("plain", "tokens")]
     assert tokens[-1] == (200.0, pytest.approx((0.4 + 0.4 + 0.5) / 3))
-    draw(found, rows, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 20_000
 
 
-def test_where_the_arms_ended(found: Comparison, tmp_path: Path) -> None:
-    assert finals(found, tmp_path / "finals.png") == ["twin", "plain"]  # .8 and .5
-    assert (tmp_path / "finals.png").stat().st_size > 10_000
+def along(line: Line2D) -> list[float]:
+    """Return where the points of a line are."""
+    return list(np.asarray(line.get_xdata(), float))
+
+
+def dots(axes: Axes) -> dict[object, list[float]]:
+    """Return where the lines of a panel have dots, by arm."""
+    marked = {line.get_label(): cast("list[int]", line.get_markevery()) for line in axes.lines}
+    return {line.get_label(): [along(line)[i] for i in marked[line.get_label()]] for line in axes.lines}
+
+
+def test_dots_are_evaluations_of_every_seed(found: Comparison) -> None:
+    panels = {axes.get_xlabel().split()[0]: axes for axes in draw(found, curves(found)).axes}
+    # Of `plain` only seed 2 was judged after step 1, of `twin` only seed 0; seed 1 of `plain` has tokens of its own.
+    assert dots(panels["steps"]) == {"plain": [0, 2], "twin": [0, 2]}
+    assert dots(panels["rollouts"]) == {"plain": [0, 12], "twin": [0, 12]}
+    assert dots(panels["tokens"]) == {"plain": [0], "twin": [0, 200]}
+    assert dots(panels["seconds"]) == {"plain": [0], "twin": [0, 6]}
+    assert [along(line) for line in panels["tokens"].lines] == [[0, 100, 200]] * 2
+
+
+def test_where_the_arms_ended(found: Comparison) -> None:
+    (axes,) = finals(found).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["twin", "plain"]  # .8 and .5, from top to bottom
+    assert axes.yaxis_inverted()
+    seeds = [along(line) for line in axes.lines if line.get_marker() == "o"]
+    assert seeds == [[0.8, 0.8], [0.4, 0.6, 0.5]]
+
+
+def test_an_arm_has_the_same_colour_in_every_picture(study: Write) -> None:
+    loaded = load_any(study("pair", ("reference: plain", "reference: twin"), ("[0, 1]", "[0]")))
+    planned = jobs(loaded)
+    for job in planned:
+        record(job, {0: 0.0, 3: 0.8 if job.arm == "twin" else 0.2}, 3)
+    assert isinstance(loaded.spec, Study)
+    found = Comparison(loaded.spec, planned, {})
+    (ends,) = finals(found).axes
+    names = [tick.get_text() for tick in ends.get_yticklabels()]
+    assert names == ["twin", "plain"]
+    means = [line for line in ends.lines if line.get_marker() == "|"]
+    drawn = {name: line.get_color() for name, line in zip(names, means, strict=True)}
+    curved = draw(found, curves(found)).axes[0].lines
+    assert drawn == {line.get_label(): line.get_color() for line in curved} == {"plain": "C0", "twin": "C1"}
 
 
 def test_the_board(found: Comparison) -> None:

@@ -5,7 +5,6 @@ What comes from data or from a model is text, never markup: the template escapes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import islice
@@ -20,7 +19,7 @@ from markupsafe import Markup
 from sdsearch.errors import DataError
 from sdsearch.report.charts import charts
 from sdsearch.report.table import outcome, split
-from sdsearch.store import checkpoint
+from sdsearch.store import checkpoint, origin
 from sdsearch.store.run import recorded, replace
 from sdsearch.trajectory import Segment, Trajectory, read_groups
 
@@ -83,7 +82,7 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
         "name": about["name"],
         "seed": about["seed"],
         "spec": text,
-        "machine": machine(folder / "environment.json"),
+        "machine": machine(folder),
         "step": max((m["step"] for m in metrics), default=0),
         "steps": (about.get("train") or {}).get("steps"),
         "outcome": outcome(metrics),
@@ -120,11 +119,11 @@ def template() -> Any:
     return environment.get_template("report.html.j2")
 
 
-def machine(path: Path) -> dict[str, Any]:
-    """Return environment.json as one table, packages among the rest; empty where there is none."""
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    packages = found.pop("packages", {})
-    return {name: value for name, value in {**found, **packages}.items() if value is not None}
+def machine(folder: Path) -> dict[str, Any]:
+    """Return what a run was made by as one table, packages and code among the rest; empty where it is not known."""
+    found = origin.recorded(folder)
+    rest = found.pop("packages", {}) | found.pop("code", {})
+    return {name: value for name, value in (found | rest).items() if value is not None}
 
 
 def tokeniser(folder: Path) -> Decode | None:

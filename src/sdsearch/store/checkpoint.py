@@ -20,6 +20,7 @@ from safetensors.torch import load_file, load_model, save_file
 
 from sdsearch.errors import CheckpointError
 from sdsearch.model.policy import Policy
+from sdsearch.store.aside import ahead
 from sdsearch.store.state import Packed, unpack
 
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
@@ -129,7 +130,7 @@ def remedy(path: Path) -> str:
     whole = next((p for p in reversed(older) if not fault(p)), None)
     spec = quote(str(path.parents[1] / "spec.yaml"))
     if whole is None:
-        return f"No other one in {path.parent} is whole: mend this one, or begin anew with --fresh"
+        return f"No other one in {path.parent} is whole. {ahead(path.parents[1])}"
     aside = quote(f"{path}.broken")
     return (
         f"{whole} is whole: mend {path.name}, or go on from {whole.name} with\n"

@@ -6,36 +6,24 @@ dropped before the run goes on.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sdsearch.components.discovery import quoted
 from sdsearch.errors import CheckpointError
 from sdsearch.loading.reading import read
 from sdsearch.model.policy import Policy
 from sdsearch.spec import Experiment
 from sdsearch.store import checkpoint
+from sdsearch.store.aside import ahead, free, move
 from sdsearch.store.dice import Dice
+from sdsearch.store.origin import NAME, origin
 from sdsearch.store.state import Stateful
 from sdsearch.trajectory import Group, write_groups
-
-PACKAGES = (
-    "sdsearch",
-    "torch",
-    "transformers",
-    "accelerate",
-    "chromadb",
-    "gymnasium",
-    "sentence-transformers",
-    "numpy",
-)
 
 
 class Run:
@@ -68,10 +56,9 @@ class Run:
                     f"{run.folder} holds a run already: --resume goes on with it, --fresh moves it aside"
                 )
             if begun:
-                names = (run.folder.with_name(f"{run.folder.name}.old{i}") for i in range(1, 10**6))
-                run.folder.rename(next(p for p in names if not p.exists()))
+                run.folder.rename(free(run.folder))
             (run.folder / "trajectories").mkdir(parents=True, exist_ok=True)
-            replace(run.folder / "environment.json", lambda p: p.write_text(json.dumps(machine(), indent=1)))
+            run.sign()
             replace(spec, lambda p: p.write_text(experiment.dump()))
         return run
 
@@ -94,6 +81,11 @@ class Run:
                 f"{where} is of another spec than this one: {'; '.join(found)}. Resume with the spec that the run was "
                 "started with, or begin anew with --fresh, which moves it aside"
             )
+
+    def sign(self) -> None:
+        """Write down by what the run is made."""
+        made = json.dumps(origin(self.experiment), indent=1)
+        replace(self.folder / NAME, lambda path: path.write_text(made))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -122,7 +114,10 @@ class Run:
             replace(self.folder / "trajectories" / f"{name}.jsonl", lambda path: write_groups(path, groups))
 
     def rewind(self, step: int) -> None:
-        """Drop what was recorded after `step` steps: a run that goes on from there records it again. -1 drops all."""
+        """Drop what was recorded after `step` steps: a run that goes on from there records it again.
+
+        -1 drops all: the run begins anew, on this machine and with the code that is there now.
+        """
         kept = "".join(json.dumps(m) + "\n" for m in self.metrics() if m["step"] <= step)
         with self.writing():
             for path in (self.folder / "trajectories").iterdir():
@@ -130,6 +125,8 @@ class Run:
                 if path.name.startswith(".") or (name and number.isdigit() and int(number) > step):
                     path.unlink()
             replace(self.folder / "metrics.jsonl", lambda path: path.write_text(kept))
+            if step < 0:
+                self.sign()
 
     def restore(
         self, path: Path, policy: Policy, holders: Mapping[str, Stateful], dice: Dice, process: int, processes: int
@@ -143,7 +140,7 @@ class Run:
         if len(state["dice"]) != processes:
             raise CheckpointError(
                 f"{path} was made by {len(state['dice'])} processes, got {processes}: go on with as many as before, or "
-                "begin anew with --fresh"
+                f"move the run aside and begin it anew:\n  {move(self.folder)}"
             )
         checkpoint.restore(path, policy)
         for name, holder in holders.items():
@@ -162,17 +159,31 @@ class Run:
         first = min(settings.checkpoint_every or settings.steps, settings.steps)
         if (done := max((m["step"] for m in self.metrics()), default=0)) > first:
             raise CheckpointError(
-                f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps: put the folder back, "
-                "or begin anew with --fresh"
+                f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps. {ahead(self.folder)}"
             )
         return None
 
 
 def recorded(folder: Path) -> list[dict[str, Any]]:
-    """Return a run's metrics, without a last line that is being written or never was to its end."""
+    """Return a run's metrics, without a last line that is being written or never was to its end.
+
+    Raises `CheckpointError` when another line is damaged.
+    """
     path = folder / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [entry(folder, f"{path}:{i}", line) for i, line in enumerate(lines, 1) if line.endswith(b"\n")]
+
+
+def entry(folder: Path, place: str, line: bytes) -> dict[str, Any]:
+    """Return what a line of metrics says. Raises `CheckpointError` when it is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "step" not in found:
+        got = quoted(line.decode(errors="replace").rstrip("\n"))
+        raise CheckpointError(f"{place}: got {got}, expected a JSON object with `step`. {ahead(folder)}")
+    return found
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -198,21 +209,3 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
 def longer(old: Any, new: Any) -> bool:
     """Say whether a spec has more steps than another."""
     return bool(new["train"]["steps"] > old.get("train", {}).get("steps", 0))
-
-
-def machine() -> dict[str, Any]:
-    """Say on what this runs: versions, commit, processor."""
-    found = {d.name.lower(): d.version for d in importlib.metadata.distributions() if d.name}
-    root = Path(__file__).resolve().parents[3]
-    git = shutil.which("git")
-    commit = ""
-    if git and (root / ".git").exists():
-        asked = subprocess.run([git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        commit = asked.stdout.strip() if asked.returncode == 0 else ""
-    return {
-        "python": platform.python_version(),
-        "packages": {p: found[p] for p in PACKAGES if p in found},
-        "commit": commit or None,
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-    }

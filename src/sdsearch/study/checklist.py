@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import sdsearch
 from sdsearch.spec import Experiment
+from sdsearch.store.origin import recorded
 from sdsearch.study.arms import by_arm, credited, data, needed, section, unshared
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.spec import Study
@@ -125,21 +127,24 @@ def failures(found: Comparison) -> str:
 
 def about(found: Comparison) -> list[dict[str, Any]]:
     """Return environment.json of each run that has one."""
-    files = (job.experiment.folder / "environment.json" for job in found.jobs)
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    return [made for job in found.jobs if (made := recorded(job.experiment.folder))]
 
 
 def machines(found: Comparison) -> str:
     """Name the systems on which the runs were begun."""
-    systems = listed(f"{m['system']}, {m['cores']} cores" for m in about(found))
+    systems = listed(f"{m.get('system', 'unknown')}, {m.get('cores', 'unknown')} cores" for m in about(found))
     return f"{systems}; device: {listed(str(getattr(j.experiment.agent, 'device', 'none')) for j in found.jobs)}."
 
 
 def versions(found: Comparison) -> str:
-    """Name versions and commits; more than one is said aloud."""
-    commits = sorted({str(m["commit"] or "not in a git checkout") for m in about(found)})
-    packages = sorted({f"{name} {v}" for m in about(found) for name, v in m["packages"].items()})
+    """Name versions and commits; more than one, of the package or of a component, is said aloud."""
+    made = about(found)
+    commits = sorted({str(m.get("commit") or "not in a git checkout") for m in made})
+    packages = sorted({f"{name} {v}" for m in made for name, v in m.get("packages", {}).items()})
+    hashes = sorted({pair for m in made for pair in m.get("code", {}).items()})
+    differing = [name for name, count in Counter(name for name, _ in hashes).items() if count > 1]
     mixed = " **Runs were begun with different commits.**" * (len(commits) > 1)
+    mixed += f" **Runs were begun with different code of {', '.join(differing)}.**" if differing else ""
     return f"sdsearch {sdsearch.__version__}, commit {listed(commits)}.{mixed} {', '.join(packages)}."
 
 

@@ -12,12 +12,13 @@ from sdsearch.errors import SpecError, StudyError
 from sdsearch.loading.load import load_any
 from sdsearch.store.run import replace
 from sdsearch.study.board import Board
+from sdsearch.study.changes import unchanged
 from sdsearch.study.cluster import cluster
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.curves import curves, draw
 from sdsearch.study.finals import finals
 from sdsearch.study.record import Record
-from sdsearch.study.runs import alone, attempt, run, unchanged
+from sdsearch.study.runs import alone, attempt, run
 from sdsearch.study.spec import Job, Study, jobs
 from sdsearch.study.table import differences, document, runs, save
 
@@ -25,8 +26,9 @@ from sdsearch.study.table import differences, document, runs, save
 def study(path: Path, overrides: Sequence[str] = (), address: str | None = None) -> Comparison:
     """Run what is missing of a study and write its results; return them.
 
-    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, and `StudyError` when a run that is
-    there has another spec, when another process runs the study, and, after all others have run, when a run failed.
+    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, `CheckpointError` for a record that
+    is damaged, and `StudyError` when a run that is there has another spec or other code, when another process runs the
+    study, and, after all others have run, when a run failed.
     """
     loaded = load_any(path, overrides)
     if not isinstance(loaded.spec, Study):
@@ -50,6 +52,8 @@ def study(path: Path, overrides: Sequence[str] = (), address: str | None = None)
     return found
 
 
+DPI = 120
+"""Dots per inch of pictures."""
 AGAIN = "when what stopped them is mended, the same command runs them again, and nothing else"
 
 
@@ -60,7 +64,7 @@ def write(settings: Study, planned: Sequence[Job], failed: Mapping[Job, str]) ->
     save(differences(found), settings.folder / "pairs.csv")
     points = curves(found)
     save(points, settings.folder / "curves.csv")
-    draw(found, points, settings.folder / "curves.png")
-    finals(found, settings.folder / "finals.png")
+    draw(found, points).savefig(settings.folder / "curves.png", dpi=DPI)
+    finals(found).savefig(settings.folder / "finals.png", dpi=DPI)
     replace(settings.folder / "table.md", lambda file: file.write_text(document(found)))
     return found

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdsearch.study.comparison import Comparison
+from sdsearch.study.looks import look
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def finals(found: Comparison, path: Path) -> list[str]:
-    """Draw held-out exact match after the budget into a PNG; return the arms from top to bottom."""
+def finals(found: Comparison) -> Figure:
+    """Draw held-out exact match after the budget; a dotted line runs down from the reference's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -21,7 +25,7 @@ def finals(found: Comparison, path: Path) -> list[str]:
     axes = figure.add_subplot()
     for row, arm in enumerate(order):
         value, low, high = means[arm]
-        colour = "C1" if arm == found.study.reference else "C0"
+        colour = look(found.study, arm).colour
         seeds = np.array([record.final for record in found.arms[arm].values()], float)
         axes.plot(seeds, np.full(len(seeds), row), "o", ms=4, mfc="none", color=colour, alpha=0.5)
         axes.plot(np.array([low, high], float), [row, row], color=colour, lw=2)
@@ -35,5 +39,4 @@ def finals(found: Comparison, path: Path) -> list[str]:
         xlabel="held-out exact match at the end: seeds, mean, 95 % bootstrap interval",
         title=f"{found.study.name} (reference: {found.study.reference})",
     )
-    figure.savefig(path, dpi=120)
-    return order
+    return figure

@@ -14,9 +14,8 @@ from threading import Event
 from typing import NamedTuple
 
 from sdsearch.errors import StudyError
-from sdsearch.loading.reading import read
 from sdsearch.loading.yamltext import write
-from sdsearch.store.run import differences, replace
+from sdsearch.store.run import replace
 from sdsearch.study.board import Board
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study
@@ -87,22 +86,6 @@ def call(job: Job, study: Study) -> Call:
         "PYTHONUNBUFFERED": "1",
     }
     return Call(path.absolute(), job.beside("log").absolute(), Path.cwd(), environment)
-
-
-def unchanged(jobs: Sequence[Job]) -> None:
-    """Raise `StudyError` when a run that is there was made from another spec than the one that is to run now."""
-    said: dict[Path, str] = {}
-    for job in jobs:
-        spec = job.experiment.folder / "spec.yaml"
-        if spec.exists() and (found := differences(read(spec, []).plain(), job.experiment.model_dump(mode="json"))):
-            said[spec.parent] = f"{spec.parent} was run with another spec: {'; '.join(found)}"
-    if said:
-        arms = "\n".join(f"  mv {p} {p}.old" for p in dict.fromkeys(folder.parent for folder in said))
-        raise StudyError(
-            "\n".join(said.values())
-            + "\nIts figures cannot be compared with those of the new spec. Change the spec back, or give "
-            f"the study another name (--set name=...), or move what was run aside and run it again, arm by arm:\n{arms}"
-        )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ TEXT = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
 @pytest.mark.parametrize("path", sorted(SPECS.glob("methods/*.yaml")), ids=lambda path: str(path.stem))
 def test_it_has_a_row(path: Path) -> None:
     rows = [line for line in TEXT.splitlines() if line.startswith("|") and f"(../specs/methods/{path.name})" in line]
-    assert len(rows) == 1
+    assert len(rows) == 1, f"docs/methods.md: expected one row that links ../specs/methods/{path.name}, got {len(rows)}"
 
 
 def test_every_row_names_a_spec() -> None:

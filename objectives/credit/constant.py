@@ -17,6 +17,7 @@ class Constant(Credit):
     """`value` on every sampled token."""
 
     value: float = 1.0
+    """The credit of every token; below 0 what was sampled becomes less likely."""
 
     @property
     def heeds_reward(self) -> bool:

@@ -1,11 +1,9 @@
 """PPO: what came of a token, or of a turn, beyond what a critic had expected (generalised advantage estimation).
 
-A critic finds the turning points of a single episode; lambda trades its bias for the variance of the return (Schulman
-et al., 1506.02438, 1707.06347). Value and trace pass over observations, as in verl; Search-R1's run through retrieved
-tokens, which is not offered. The reward comes with the last token; the critic learns once it has been asked.
+A critic finds the turning points of a single episode; lambda trades its bias for the return's variance (1506.02438,
+1707.06347). Value and trace pass over observations, as in verl, unlike Search-R1. The reward comes with the last token;
+the critic learns once it has been asked. With rollouts that branch (`tree`) a shared turn counts once for each leaf.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -26,8 +24,11 @@ class GAE(Credit):
     """sum_k (gamma lam)^k (r + gamma V' - V) from each token, or turn, on; whitened over the tokens of the step."""
 
     level: Literal["token", "turn"] = "token"
+    """What the critic values, and what has an advantage of its own."""
     gamma: float = Field(1.0, gt=0, le=1)
+    """The discount per token, or per turn."""
     lam: float = Field(1.0, ge=0, le=1)
+    """Lambda: 1 takes the whole return and has no bias, 0 the critic's word for all that follows."""
     bootstrap: tuple[Literal["max_turns", "context_full"], ...] = ("context_full",)
     """The stop reasons after which the critic's last value stands in for what would have followed. A limit on turns is
     a rule of the task: nothing would have followed, and to bootstrap it would pay for not answering."""
@@ -40,7 +41,6 @@ class GAE(Credit):
         return two_critics(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
         found = [self.estimate(t, v) for t, v in zip(kept(groups), probe.values(groups), strict=True)]
         probe.learn(groups, [targets for _, targets in found])
         return whitened([advantages for advantages, _ in found], probe)

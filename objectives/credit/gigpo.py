@@ -4,11 +4,9 @@ Where attempts at a question meet again, what followed tells good actions from b
 2505.10978): A = A_episode + w * A_step, where A_step compares the discounted returns of all turns that share an
 *anchor*, what was shown before them: the question at first, later the passages that the last search returned.
 
-Deviations: an anchor is the ids of the passages, not their text, so `similarity` compares lists of ids; an invalid
-action's notice is an anchor too.
+Deviations: an anchor is the ids of the passages, not their text, and has to be equal: the source takes texts as alike
+from a ratio of 0.95 on (0.9 in its search example); an invalid action's notice is an anchor too.
 """
-
-from __future__ import annotations
 
 from difflib import SequenceMatcher
 from typing import Any, Literal
@@ -29,12 +27,14 @@ class GiGPO(Credit):
     """A_episode + step_weight * A_step on the tokens of each turn; a turn that is alone at its anchor has A_step 0."""
 
     step_weight: float = 1.0
+    """w, the factor of A_step."""
     gamma: float = Field(0.95, gt=0, le=1)
     """The return of a turn is the reward, discounted once for each turn that follows."""
     norm: Literal["mean_norm", "mean_std_norm"] = "mean_norm"
     """Whether both parts are divided by their standard deviation; the search example of the method has no division."""
     similarity: float = Field(1.0, gt=0, le=1)
-    """Anchors are the same from this ratio of `difflib` on (to the first of a kind); 1: only equal ones."""
+    """Anchors are the same from this ratio of `difflib` on (to the first of a kind); 1: only equal ones, as fits ids:
+    one passage is the same everywhere, and a list of three with another one in it has a ratio of 0.67 at most."""
 
     def objection(self, experiment: Any) -> str | None:
         return alone(experiment)

@@ -30,6 +30,7 @@ class GoldPassage(Credit):
     returns: Literal["discounted", "immediate"] = "discounted"
     """A turn has what is found from it on, or only what it finds itself."""
     gamma: float = Field(0.95, gt=0, le=1)
+    """The discount per turn of what is found later; `returns: immediate` does without it."""
 
     @property
     def heeds_reward(self) -> bool:

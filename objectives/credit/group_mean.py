@@ -27,6 +27,7 @@ class GroupMean(Credit):
     scale: Literal["std", "none"] = "std"
     """Divide by the group's standard deviation, or not."""
     eps: float = Field(1e-6, gt=0)
+    """Added to the deviation, in units of the reward: nearly equal rewards are not blown up."""
 
     def objection(self, experiment: Experiment) -> str | None:
         return alone(experiment)

@@ -1,14 +1,9 @@
 """HCAPO: a turn deserves more when the policy, told how it ended well, would have been more likely to take it.
 
-The same policy scores its own turns a second time with the successful outcome in front of the prompt (2603.08754, after
-a transcription of its text): pi = exp(mean log p / temperature), rho = clip(pi / mean of pi over the trajectory),
-Q = rho * gamma^(turns that follow) * R, A = A_group + w * norm(Q) over the group; negative norm(Q) of successes are 0.
-
-Deviations: the outcome is told by a hint, by default the accepted answer; a success is a reward above 0; smoothing,
-whose form we do not know, mixes a turn's rho with that of the next turn and is off.
+The same policy scores its own turns a second time with the outcome in front (2603.08754, after a transcription): pi =
+exp(mean log p / temperature), rho = clip(pi / its mean over the trajectory), Q = rho * gamma^(turns that follow) * R,
+A = A_group + w * norm(Q) over the group; negative norm(Q) of successes, which are rewards above 0 here, are 0.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,22 +26,25 @@ class HCAPO(Credit):
     """A_group + micro_weight * norm(Q) on the tokens of each turn; without a hint there is no Q, and A_group stays."""
 
     hint: Hint = Field(default="gold_answer", validate_default=True)
+    """How the policy is told of success: by the accepted answer, not by a successful outcome."""
     micro_weight: float = 1.0
+    """w, the factor of norm(Q)."""
     temperature: float = Field(5.0, gt=0)
+    """What the mean log p of a turn is divided by."""
     clip: tuple[float, float] = (0.8, 1.2)
     """The least and the most that the ratio can be."""
     gamma: float = Field(0.95, gt=0, le=1)
+    """The discount of the reward for each turn that follows."""
     smoothing: float = Field(0.0, ge=0, lt=1)
+    """The next turn's part in a turn's rho. The source's form is not known to us; its value is 0.5, where it is on."""
 
     def objection(self, experiment: Any) -> str | None:
-        if self.clip[0] >= self.clip[1]:
-            return f"got clip: {list(self.clip)}, expected the lower bound first"
-        return alone(experiment) or self.hint.objection(experiment)
+        turned = None if self.clip[0] < self.clip[1] else f"got clip: {[*self.clip]}, expected the lower bound first"
+        return turned or alone(experiment) or self.hint.objection(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts]
-        scored = iter(probe.logprobs(groups, hints))
-        found = []
+        found, scored = [], iter(probe.logprobs(groups, hints))
         for group in (g for g in groups if g.kept):
             advantages = GroupMean().advantages([t.reward for t in group.kept])
             micros = pooled([self.value(t, means(t, next(scored))) for t in group.kept])
@@ -58,7 +56,7 @@ class HCAPO(Credit):
     def value(self, trajectory: Trajectory, logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q of each turn from the mean log-probabilities of its tokens in hindsight: [turns] -> [turns]."""
         likely = np.exp(logprobs / self.temperature)
-        told = likely[~np.isnan(likely)]
-        rho: NDArray[np.float64] = np.clip(likely / told.mean(), *self.clip) if len(told) else likely
+        mean = np.nanmean(likely) if not np.isnan(likely).all() else 1.0
+        rho = np.clip(likely / mean, *self.clip)
         rho = (1 - self.smoothing) * rho + self.smoothing * np.append(rho[1:], rho[-1:])
-        return rho * returns(trajectory, self.gamma)
+        return np.asarray(rho * returns(trajectory, self.gamma), np.float64)

@@ -28,9 +28,11 @@ class HGPO(Credit):
     """A_episode + step_weight * the weighted mean of the steps' advantages at each depth, on each turn's tokens."""
 
     step_weight: float = 1.0
+    """The factor of the steps' advantages beside the episode's; 0 is GRPO without its scale."""
     depth: int = Field(2, ge=0)
     """The most earlier anchors that have to be the same; 0 is GiGPO."""
     alpha: float = Field(1.0, ge=0)
+    """How much more a longer shared history counts: the exponent of (depth + 1); 0 weighs all depths the same."""
     gamma: float = Field(0.95, gt=0, le=1)
     """The return of a turn is the reward, discounted once for each turn that follows."""
 

@@ -4,11 +4,10 @@ Information gained is a reward for every turn that needs no judge and no extra r
 log p of the answer after turn t), r_t = p_t - p_(t-1), the last turn has the outcome instead; the rewards of all turns
 of a group are standardised together, then summed from each turn on, discounted, and spread over the turn's tokens.
 
-Deviations: with several accepted answers p_t is that of the likeliest one; the answer is scored without its tags. Its
-published code differs from the paper (per token position, no deviation, gamma 1); this is the paper's text.
+Deviations: with several accepted answers p_t is that of the likeliest one; the answer is scored without its tags;
+nothing is discounted unless `gamma` is set. Rewards are pooled per turn and scaled, as the paper has it: its published
+code centres per token position, without a scale.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -32,6 +31,7 @@ class IGPO(Credit):
 
     asks: ClassVar[str] = "the gold answer"
     gamma: float = Field(1.0, gt=0, le=1)
+    """The discount per turn. The paper discounts, its code does not (1), and neither does this default."""
     outcome: Literal["f1", "reward"] = "f1"
     """What the last turn is worth, an episode without an answer included: the F1 of the answer, or the reward."""
 
@@ -43,7 +43,6 @@ class IGPO(Credit):
         return alone(experiment)
 
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
         answered(groups)
         told = iter(probe.answer_logprobs(groups))
         found = []

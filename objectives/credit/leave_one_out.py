@@ -1,7 +1,8 @@
 """RLOO: a trajectory deserves its reward minus the mean of the other rewards of its group.
 
 The own reward is kept out of the baseline, which makes the baseline independent of the action and the gradient unbiased
-(Ahmadian et al., 2402.14740); R - mean of the others = n / (n - 1) * (R - mean of all).
+(Ahmadian et al., 2402.14740); R - mean of the others = n / (n - 1) * (R - mean of all). With
+rollouts that branch, such as `tree`, a shared turn is credited once for each leaf.
 """
 
 from __future__ import annotations

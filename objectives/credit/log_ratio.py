@@ -5,8 +5,6 @@ one sampled token in place of the sum over the vocabulary: the usual form of on-
 SDPO (2601.20802). It is also what a `distill` term says of a token, so that it can be judged as a credit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -27,7 +25,9 @@ class LogRatio(Credit):
     hint: Hint | None = Field(default="hindsight", validate_default=True)
     """What the teacher sees in front; none: what the policy saw, for a teacher with other weights."""
     teacher: Teacher = "live"
+    """The weights that are asked, see `distill`."""
     rows: Literal["query", "answer", "think", "policy"] = "query"
+    """The tokens that are credited: of one span, or all that were sampled."""
     per: Literal["token", "turn"] = "token"
     """Each token has its own number, or the mean over those of its turn."""
 

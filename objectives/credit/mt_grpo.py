@@ -28,10 +28,13 @@ class MTGRPO(Credit):
 
     asks: ClassVar[str] = "the gold answer or gold passages"
     variant: Literal["aae", "cae"] = "aae"
+    """How the turn's reward and the outcome are put together: after each is standardised, or before."""
     reward: Literal["answer", "gold_passage"] = "answer"
     """What the first result has to show: an accepted answer, or a gold passage (`DataError` where none is named)."""
     coefficient: float = 1.0
+    """The factor of the turn's advantage in "aae"."""
     gamma: float = Field(1.0, gt=0, le=1)
+    """The factor of the outcome in "cae"."""
 
     def objection(self, experiment: Any) -> str | None:
         return alone(experiment)

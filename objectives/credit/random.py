@@ -22,6 +22,7 @@ class Random(Credit):
     """A number for each trajectory, turn or token; other ones in each step, and for each process."""
 
     level: Literal["trajectory", "turn", "token"] = "trajectory"
+    """What has one number for all of its tokens."""
 
     @property
     def heeds_reward(self) -> bool:

@@ -2,13 +2,9 @@
 
 Searches are judged where they happen, and queries by whether they ask for what a decomposition of the question asks
 (2505.15107): the last turn has F1 + key * the F1 of the queries' words, a search step * (gain - repetition).
-
-Deviations: the hops' queries stand for the keywords, each compared with its nearest query; a gain is the share of gold
-passages that are new, in place of TF-IDF similarities; without an answer the last turn has `unanswered` alone; in place
-of PPO's critic returns-to-go are standardised over all turns of the group. Its published code pays 1 + step by mistake.
+Deviations: the hops' queries stand for the keywords, each compared with its nearest query; the share of gold passages
+that are new stands for TF-IDF similarities, and returns-to-go, standardised over the group's turns, for PPO's critic.
 """
-
-from __future__ import annotations
 
 from typing import Any, ClassVar
 
@@ -31,9 +27,13 @@ class StepSearch(Credit):
 
     asks: ClassVar[str] = "annotations (gold passages, hops)"
     key: float = 0.618
+    """The factor of the queries' F1, beside the answer's."""
     step: float = 0.6
+    """The factor of each search's gain less its repetition; the published code pays 1 + step by mistake."""
     unanswered: float = -1.0
+    """What the last turn has without an answer, in place of both."""
     gamma: float = Field(1.0, gt=0, le=1)
+    """The discount per turn."""
 
     @property
     def heeds_reward(self) -> bool:
@@ -43,7 +43,6 @@ class StepSearch(Credit):
         return alone(experiment)
 
     def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
         if not group.question.hops:
             raise DataError(f"question {group.question.id!r}: got no hops, expected data with a decomposition: atlas")
         returns = pooled([discounted(self.rewards(t), self.gamma) for t in group.kept])

@@ -2,11 +2,8 @@
 
 A difference of potentials cannot be farmed by going round in circles (2603.22293): the potential is logsumexp over the
 answers of the mean log p, a turn's reward `scale` times its rise in nats; the last turn has the outcome as well.
-Deviations: PPO's critic is replaced by the group: returns-to-go of all its turns are standardised together. The final
-potential is not taken back, which can change what is optimal; `settle: true` takes it back in the last turn.
+Deviations: returns-to-go, standardised over the group's turns, stand for PPO's critic; the final potential stays paid.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -29,10 +26,13 @@ class TIPS(Credit):
 
     asks: ClassVar[str] = "the gold answer"
     scale: float = Field(0.02, ge=0)
+    """The reward for one nat; the outcome is worth 0 to 1."""
     gamma: float = Field(1.0, gt=0, le=1)
+    """The discount per turn."""
     teacher: Teacher = "frozen"
     """Whose potential it is: the first weights', or "live" for the policy's own."""
     settle: bool = False
+    """Take the final potential back in the last turn: only then is what is optimal sure to stay so."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -21,6 +21,7 @@ class Documents(Hint):
     """A template round the passages of a turn; a turn that searches nothing has no teacher."""
 
     template: Annotated[str, wording("documents")] = "Documents:\n{documents}\n\n"
+    """The words round the passages, which `{documents}` stands for; an empty line ends them."""
     max_characters: int | None = Field(None, ge=1)
     """Characters of a turn's passages together."""
 

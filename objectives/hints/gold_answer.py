@@ -18,6 +18,7 @@ class GoldAnswer(Hint):
     """A template round the first accepted answer; a question without any has no teacher."""
 
     template: Annotated[str, wording("answer")] = "The answer is {answer}.\n\n"
+    """The words round the answer, which `{answer}` stands for; an empty line ends them."""
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
         """Return the same text for all kept trajectories of a group."""

@@ -31,6 +31,7 @@ class Hindsight(Hint):
     labels: Literal["on", "off", "shuffled"] = "on"
     """The verdicts: true, replaced by one neutral word, or dealt out anew within the group."""
     label_by: Literal["f1", "exact_match"] = "f1"
+    """The score of an answer that says whether it is right."""
     above: float = Field(0.0, ge=0, lt=1)
     """An answer is right when its score is above this (the paper's rho)."""
     include_self: Literal["all", "others", "past_only"] = "all"
@@ -50,15 +51,21 @@ class Hindsight(Hint):
     """Words of all attempts together: those that come too late in `order` are left out, the first is cut if need be. A
     hint knows no tokens; in the embedded data a word is about 1.6 of them."""
     header: str = "Earlier attempts:"
+    """The line above the attempts."""
     line: Annotated[str, wording("verdict", "parts")] = "{verdict}: {parts}"
     """How one attempt is told."""
     unmasked: Annotated[str, wording("kind", "text")] = "{kind}: {text}"
     """How a part that is no query is told."""
     right: str = "CORRECT"
+    """The verdict on an attempt that was right."""
     wrong: str = "INCORRECT"
+    """The verdict on any other attempt."""
     neutral: str = "ATTEMPT"
+    """What stands in the verdict's place where `labels` are off."""
     separator: str = " | "
+    """What stands between two parts of an attempt; it is taken out of the parts."""
     nothing: str = "no search"
+    """What is told of an attempt without parts to show."""
 
     @field_validator("line", "unmasked", "right", "wrong", "neutral", "separator", "nothing")
     @classmethod

@@ -23,6 +23,7 @@ class NextSearches(Hint):
     count: int = Field(1, ge=1)
     """Results that are told: that of the turn itself, and of so many searches less one after it."""
     template: Annotated[str, wording("events")] = "What happens next:\n{events}\n\n"
+    """The words round queries and passages, which `{events}` stands for; an empty line ends them."""
     max_words: int = Field(150, ge=1)
     """Words of all that is told of one turn; what comes later is left out."""
 

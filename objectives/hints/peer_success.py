@@ -24,6 +24,7 @@ class PeerSuccess(Hint):
     """A template round the lines of another attempt that was right."""
 
     template: Annotated[str, wording("attempt")] = "An earlier attempt that was right:\n{attempt}\n\n"
+    """The words round the lines of the attempt, which `{attempt}` stands for; an empty line ends them."""
     line: Annotated[str, wording("kind", "text")] = "{kind}: {text}"
     """How one part of the attempt is told, a line each."""
     shows: tuple[Kind, ...] = Field(("query", "documents", "answer"), min_length=1)
@@ -31,6 +32,7 @@ class PeerSuccess(Hint):
     pick: Literal["first", "random"] = "first"
     """Which of several right peers: the first of the group, or one drawn anew for each attempt."""
     label_by: Literal["f1", "exact_match"] = "exact_match"
+    """The score of an answer that says whether it is right."""
     above: float = Field(0.0, ge=0, lt=1)
     """An answer is right when its score is above this."""
     max_characters: int | None = Field(None, ge=1)

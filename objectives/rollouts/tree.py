@@ -24,8 +24,11 @@ class Tree(Rollouts):
     """`train.group` rollouts of each question in `trees` trees; each tells by `branch` which one it left, and where."""
 
     trees: int = Field(2, ge=1)
+    """First rollouts of each question, each the root of a tree."""
     expand: int = Field(2, ge=1)
+    """Turns of each tree that are played on from in a round."""
     rounds: int = Field(1, ge=1)
+    """How often the trees grow."""
 
     def objection(self, experiment: Any) -> str | None:
         """See `Component`."""

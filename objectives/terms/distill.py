@@ -33,11 +33,13 @@ class Distill(Term):
 
     heeds_credit: ClassVar[bool] = False
     normalise: Literal["token", "trajectory"] = "trajectory"
+    """What counts the same: every selected row of the step, or every trajectory that has rows."""
     hint: Hint | None
     """What the teacher sees in front; null: what the policy saw, for a teacher with other weights."""
     rows: Literal["query", "answer", "think", "policy"] = "query"
     """The tokens to distil: of one span, or all that were sampled."""
     divergence: Divergence = "jsd"
+    """Jensen-Shannon, KL(teacher, policy), KL(policy, teacher), or the squared gap in probabilities."""
     beta: float = Field(0.5, gt=0, lt=1)
     """The teacher's part in the mixture of `jsd` (GKD, 2306.13649); a half makes it symmetric."""
     top_k: int | None = Field(50, ge=1)

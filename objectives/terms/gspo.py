@@ -28,6 +28,7 @@ class GSPO(Term):
 
     follows_credit: ClassVar[bool] = True
     normalise: Literal["token", "trajectory", "constant"] = "trajectory"
+    """What counts the same, see `Term`; the source lets every trajectory."""
     clip: float = Field(3e-4, gt=0, lt=1)
     """The ratio may fall by this much before the gradient stops; a mean over tokens moves little."""
     clip_high: float = Field(4e-4, gt=0)

@@ -29,6 +29,7 @@ class LLDS(Term):
     """max(0, log p sampled - log p) on the tokens of credit >= 0 whose action has become less likely; 0 elsewhere."""
 
     weight: float | Schedule = 0.2
+    """The factor of this term in the loss: a number, or one that changes with the step."""
     gate: Literal["action", "trajectory"] = "action"
     """What has to have become less likely: the action or the trajectory, summed over its tokens of credit >= 0."""
     threshold: float = Field(1e-3, ge=0)

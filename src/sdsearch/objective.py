@@ -43,6 +43,7 @@ class Credit(Component):
     """What it has to have beyond rollouts, their outcome, and what `needs` and hints name; for reports."""
 
     weight: float = 1.0
+    """The factor of this credit in the sum over the credits of a spec; negative turns it round."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -152,6 +153,7 @@ class Term(Component):
     """Whether it makes a difference to it what was credited."""
 
     weight: float | Schedule = 1.0
+    """The factor of this term in the loss: a number, or one that changes with the step. At 0 it is not computed."""
     normalise: Literal["token", "trajectory", "constant"] = "token"
     """"token": every selected row of the step counts the same; "trajectory": every trajectory that has rows does;
     "constant": every row counts 1 / (`constant` x trajectories), so that no length is favoured (Dr. GRPO)."""

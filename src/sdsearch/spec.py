@@ -89,7 +89,8 @@ class Train(Settings):
     learning_rate: float = Field(1e-4, gt=0)
     """The learning rate of AdamW after the warm-up."""
     critic_learning_rate: float = Field(1e-3, gt=0)
-    """That of the critic, for a credit that needs one."""
+    """That of the critic, for a credit that needs one. Search-R1 takes 1e-5 for a large model; this is for a small
+    policy with a fresh value head."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises to its value."""
     betas: tuple[float, float] = (0.9, 0.999)

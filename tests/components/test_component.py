@@ -78,6 +78,17 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert "did you mean" not in message(Agent, "zzz")
 
 
+def test_a_bare_name_of_a_module_needs_the_class(write: Write) -> None:
+    fatal = "raise SystemExit('imported')\n"
+    name = write("shelf_k", fatal + SHELF)
+    assert message(Retriever, name).endswith("or a dotted path; there is a module shelf_k: write shelf_k:Shelf")
+    assert message(Agent, name).endswith("or a dotted path")
+    assert "there is a module" not in message(Retriever, write("shelf_l", "class Shelf(:"))
+    two = write("shelf_m", fatal + SHELF + "\nclass Other(Retriever):\n    ...\n")
+    assert message(Retriever, two).endswith("there is a module shelf_m: write shelf_m:Shelf or shelf_m:Other")
+    assert not {"shelf_k", "shelf_l", "shelf_m"} & set(sys.modules)
+
+
 @pytest.mark.parametrize("name", [None, 3, True, [], {}, "", "a b", "../scripted", "group-mean", ".x", "a..b", "a:b:c"])
 def test_a_name_that_is_none_is_unknown(name: object) -> None:
     assert message(Agent, name).startswith("unknown agent ")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdsearch.crediting.turns import means, pooled, surprise
+from sdsearch.crediting.turns import means, pooled, scaled, surprise
 from sdsearch.testing import example_trajectory
 from sdsearch.trajectory import Segment, Trajectory
 from sdsearch.types import Question
@@ -27,6 +27,14 @@ def test_a_turn_without_tokens_has_no_mean() -> None:
     scripted = Trajectory(QUESTION, (Segment("prompt", "p"), Segment("model", "x")), (), "max_turns", 0)
     assert np.isnan(means(scripted, np.empty(0))).tolist() == [True]
     assert means(example_trajectory(QUESTION, [], 0), np.empty(0)).tolist() == []
+
+
+def test_scaled() -> None:
+    """The root mean square of 3, -3 and 3 is 3, the zero left out: it would be 2.6 with it. Signs stay."""
+    one, none, two = scaled([np.array([3.0, 0.0]), np.empty(0), np.array([-3.0, 3.0])])
+    assert (one.tolist(), none.tolist()) == ([pytest.approx(1, rel=1e-5), 0], [])
+    assert two.tolist() == pytest.approx([-1, 1], rel=1e-5)
+    assert scaled([np.zeros(2)])[0].tolist() == [0, 0]
 
 
 def test_pooled() -> None:

@@ -61,7 +61,10 @@ def parameters(family: type[Component], name: str) -> list[Parameter]:
 
 
 def shown(value: object) -> str:
-    """Return a default as YAML would have it."""
+    """Return a default as YAML would have it; of a list that is long only how long it is."""
+    if isinstance(value, list | tuple):
+        text = f"[{', '.join(map(shown, value))}]"
+        return text if len(text) <= 60 else quoted(value)
     return "null" if value is None else value.type if isinstance(value, Component) else quoted(value)
 
 

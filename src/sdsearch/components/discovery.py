@@ -71,8 +71,19 @@ def locate(family: type[Component], name: object) -> Place:
     names = known(family)
     raise ComponentError(
         f"unknown {family.family} {quoted(name)}, expected one of {', '.join(names) or '(none is installed)'} "
-        f"or a dotted path{suggest(name, names)}"
+        f"or a dotted path{module_called(family, name) or suggest(name, names)}"
     )
+
+
+def module_called(family: type[Component], name: object) -> str:
+    """Return a clause on the module of this name, where its source shows members of the family; it is not imported."""
+    if not (isinstance(name, str) and name.isidentifier() and len(name) <= LONGEST_NAME):
+        return ""
+    try:
+        names = members(source(name) or "", name, family)
+    except UNREADABLE:
+        return ""
+    return f"; there is a module {name}: write {' or '.join(f'{name}:{n}' for n in names)}" if names else ""
 
 
 def vetted(family: type[Component], place: Place) -> Place:

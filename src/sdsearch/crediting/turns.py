@@ -36,6 +36,16 @@ def pooled(parts: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
     return np.split(every, np.cumsum([len(p) for p in parts])[:-1]) if parts else []
 
 
+def scaled(parts: Sequence[NDArray[np.float64]], eps: float = 1e-6) -> list[NDArray[np.float64]]:
+    """Divide the numbers of several arrays by their root mean square, zeros left out, plus `eps`.
+
+    Unlike `pooled` it does not centre, which would turn signs round.
+    """
+    every = np.concatenate([np.empty(0), *parts])
+    size = float(np.linalg.norm(every)) / max(1.0, float(np.count_nonzero(every))) ** 0.5 + eps
+    return [part / size for part in parts]
+
+
 def agreed(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for each turn the mean of those gaps whose sign most of them have: [readings, turns] -> [turns].
 

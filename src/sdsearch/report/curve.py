@@ -24,5 +24,5 @@ def curve(metrics: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     axes.set(xlabel="step", ylabel="mean over episodes", ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     if trained or judged:
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, dpi=130)

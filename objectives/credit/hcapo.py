@@ -45,10 +45,9 @@ class HCAPO(Credit):
     def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
         hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts]
         found, scored = [], iter(probe.logprobs(groups, hints))
-        for group in (g for g in groups if g.kept):
-            advantages = GroupMean().advantages([t.reward for t in group.kept])
-            micros = pooled([self.value(t, means(t, next(scored))) for t in group.kept])
-            for t, a, micro in zip(group.kept, advantages, micros, strict=True):
+        for group in (g.kept for g in groups if g.kept):
+            micros = pooled([self.value(t, means(t, next(scored))) for t in group])
+            for t, a, micro in zip(group, GroupMean().advantages([t.reward for t in group]), micros, strict=True):
                 own = np.nan_to_num(np.maximum(micro, 0.0) if t.reward > 0 else micro)
                 found.append(per_turn(t, a + self.micro_weight * own))
         return found
@@ -56,7 +55,6 @@ class HCAPO(Credit):
     def value(self, trajectory: Trajectory, logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q of each turn from the mean log-probabilities of its tokens in hindsight: [turns] -> [turns]."""
         likely = np.exp(logprobs / self.temperature)
-        mean = np.nanmean(likely) if not np.isnan(likely).all() else 1.0
-        rho = np.clip(likely / mean, *self.clip)
+        rho = np.clip(likely / (1.0 if np.isnan(likely).all() else np.nanmean(likely)), *self.clip)
         rho = (1 - self.smoothing) * rho + self.smoothing * np.append(rho[1:], rho[-1:])
         return np.asarray(rho * returns(trajectory, self.gamma), np.float64)

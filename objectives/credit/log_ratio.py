@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sdsearch.crediting.returns import by_turn, kept, per_turn
 from sdsearch.objective import Credit, Hint, Teacher
-from sdsearch.objectives.terms.distill import SELF, Distill
+from sdsearch.objectives.terms.distill import SELF
 from sdsearch.probe import Probe
 from sdsearch.trajectory import Group, Span
 
@@ -57,8 +57,3 @@ class LogRatio(Credit):
                 gaps = np.where(mine, per_turn(t, [p.mean() if len(p) else np.nan for p in turns]), np.nan)
             found.append(gaps)
         return found
-
-
-def implied(term: Distill) -> LogRatio:
-    """Return what a distillation term says of each token, as a credit: the same teacher, hint and tokens."""
-    return LogRatio(hint=term.hint, teacher=term.teacher, rows=term.rows)

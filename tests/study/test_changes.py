@@ -135,5 +135,5 @@ def test_when_a_run_warns_may_change(study: Write) -> None:
         if same:
             unchanged([plain])
         else:
-            with pytest.raises(StudyError, match="train.learning_rate was .* and is 0.5"):
+            with pytest.raises(StudyError, match=r"train\.learning_rate was .* and is 0.5"):
                 unchanged([plain])

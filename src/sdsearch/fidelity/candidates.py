@@ -16,7 +16,7 @@ from sdsearch.crediting.returns import by_turn, kept
 from sdsearch.errors import ContextError, DataError
 from sdsearch.loading.load import load_as
 from sdsearch.objective import Credit, Objective
-from sdsearch.objectives.credit.log_ratio import implied
+from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.terms.distill import Distill
 from sdsearch.probe import Probe
 from sdsearch.spec import Experiment
@@ -54,6 +54,11 @@ def candidates(objective: Objective | None, chosen: Sequence[str] = ()) -> tuple
     terms = objective.terms if objective else []
     found += [(f"{t.type} (implied)", implied(t)) for t in terms if isinstance(t, Distill)]
     return _numbered(found), skipped
+
+
+def implied(term: Distill) -> LogRatio:
+    """Return what a distillation term says of each token, as a credit: the same teacher, hint and tokens."""
+    return LogRatio(hint=term.hint, teacher=term.teacher, rows=term.rows)
 
 
 def _named(word: str) -> list[Credit]:

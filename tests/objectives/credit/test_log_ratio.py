@@ -14,11 +14,12 @@ import torch
 from sdsearch.components.catalogue import SPECS
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import SpecError
+from sdsearch.fidelity.candidates import implied
 from sdsearch.model.divergence import pick
 from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
 from sdsearch.objective import Objective, Rows
-from sdsearch.objectives.credit.log_ratio import LogRatio, implied
+from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill

@@ -190,6 +190,14 @@ def test_a_module_that_is_not_python_is_named(write: Write) -> None:
     assert message(Retriever, f"{name}:Shelf") == "shelf_j cannot be read as Python: invalid syntax (shelf_j, line 1)"
 
 
+def test_a_parameter_without_a_type_is_named(write: Write) -> None:
+    name = write("shelf_k", SHELF + "\n    height = 3\n")
+    said = message(Retriever, f"{name}:Shelf")
+    assert said.startswith(
+        "shelf_k (type: shelf_k:Shelf): A non-annotated attribute was detected: `height = 3`. A param"
+    )
+
+
 @pytest.mark.parametrize("fault", ["1 / 0", "raise ValueError('five')", "assert False, 'five'"])
 def test_a_broken_module_is_its_authors_error(write: Write, fault: str) -> None:
     name = write("shelf_g", SHELF + fault)

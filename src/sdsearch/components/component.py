@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    PydanticUserError,
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -136,6 +137,11 @@ def resolve(family: type[C], name: object) -> type[C]:
         if said := unavailable(family.family, place, error):
             raise ComponentError(said) from error
         raise
+    except PydanticUserError as error:
+        said = error.message.split(";")[0].split(". All model")[0]
+        raise ComponentError(
+            f"{place.module} (type: {name}): {said}. A parameter has a type: `alpha: float = 3.0`"
+        ) from error
     except (ValueError, AssertionError) as error:
         # Pydantic takes these two for a wrong value and would drop the traceback.
         raise ImportError(f"{place.module} (type: {name}) cannot be imported: {error}") from error

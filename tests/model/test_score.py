@@ -138,7 +138,13 @@ def test_the_average_by_hand_over_many_steps(tiny: Policy, dtype: torch.dtype) -
 def test_a_resumed_run_has_the_same_teachers_bit_for_bit(spec: Path) -> None:
     """The frozen teacher holds the weights of step 0 at every step; both are the same in a run that was cut off."""
     terms = "[{type: kl, weight: 0.1}, {type: distill, hint: hindsight, rows: policy, teacher: ema}]"
-    chosen = [f"objective.terms={terms}", "train.steps=3", "train.keep_checkpoints=9", "train.evaluate_every=0"]
+    chosen = [
+        "objective.credit=[]",
+        f"objective.terms={terms}",
+        "train.steps=3",
+        "train.keep_checkpoints=9",
+        "train.evaluate_every=0",
+    ]
     folder = train(load(spec, chosen)).folder / "checkpoints"
     states = {n: checkpoint.load(folder / f"step_{n}")[1]["teachers"]["copies"] for n in (1, 2, 3)}
     weights = load_file(folder / "step_3" / "model.safetensors")

@@ -17,10 +17,12 @@ from pydantic import TypeAdapter
 from sdsearch.components.component import resolve
 from sdsearch.cost import Clock
 from sdsearch.errors import DataError
+from sdsearch.loading.load import load_any
 from sdsearch.model.policy import Policy
 from sdsearch.model.score import Teachers
 from sdsearch.objective import Credit, Hint, Objective, Term
 from sdsearch.spec import Data, Environment, load
+from sdsearch.study.spec import jobs
 from sdsearch.testing import check_credit, check_hint, check_retriever, check_term, example_groups, example_trajectory
 from sdsearch.tokens import TokenTable
 from sdsearch.train import train
@@ -75,7 +77,7 @@ def objective(holds: str) -> Objective:
 
 def test_an_example_is_short_and_lies_in_the_folder_of_its_family() -> None:
     assert sorted(NAMES) == ["anchor", "by_title", "first_search", "table", "tally"]
-    assert {name for name, _ in LINES} == {"credit", "terms", "retriever", "data"}
+    assert {name for name, _ in LINES} == {"credit", "study", "terms", "retriever", "data"}
     for file, source in FILES.items():
         assert (ROOT / file).parent.is_dir()
         assert not (ROOT / file).exists(), f"{file} is taken: the guide needs another name"
@@ -84,13 +86,15 @@ def test_an_example_is_short_and_lies_in_the_folder_of_its_family() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    headings = {re.sub(r"\W+", "-", h.lower()) for h in re.findall(r"^#+ (.*)$", text, re.M)}
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif not target.startswith("https://"):
-            assert (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        file, _, heading = target.partition("#")
+        there = page.parent / file if file else page
+        assert there.exists(), target
+        if heading:
+            lines = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.M)
+            assert heading in {re.sub(r"\W+", "-", line.lower()) for line in lines}, target
 
 
 def test_the_specs_of_the_read_me_load(tmp_path: Path) -> None:
@@ -141,6 +145,14 @@ def test_the_term(folder: Path) -> None:
     term = objective("anchor").terms[1]
     assert type(term) is resolve(Term, "mine.anchor")
     check_term(term)
+
+
+def test_the_study(folder: Path) -> None:
+    asked = line("study")
+    (folder / "mine.yaml").write_text(yaml.safe_dump(asked | {"experiment": str(ROOT / asked["experiment"])}))
+    found = jobs(load_any(folder / "mine.yaml"))
+    assert sorted({j.arm for j in found}) == ["first_search", "grpo"]
+    assert len(found) == 6
 
 
 def test_the_retriever(folder: Path) -> None:

@@ -242,7 +242,7 @@ def fidelity(
     ] = None,
     split: Annotated[Literal["train", "test"], typer.Option(help="Which of the spec's questions.")] = "test",
     trajectories: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Judge stored ones, such as step_40, instead of fresh ones.")
+        str | None, typer.Option(metavar="NAME", help="Judge stored ones: step_51 is what checkpoint 50 played.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws questions, attempts and continuations.")] = 0,
 ) -> None:

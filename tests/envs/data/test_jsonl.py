@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ from sdsearch.envs.data.jsonl import JsonlPassages, JsonlQuestions, unquoted
 from sdsearch.errors import DataError
 from sdsearch.types import Passage, Question
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+RECORDS = Path(os.environ.get("SDSEARCH_RECORDS", Path(__file__).parents[4] / "shared" / "data"))
 
 
 def real(name: str) -> Path:
     """Return a slice of a published data set, or skip."""
-    if not (SHARED / name).is_file():
-        pytest.skip(f"the slice of real records ../shared/data/{name} is not on this machine")
-    return SHARED / name
+    if not (RECORDS / name).is_file():
+        pytest.skip(f"got no {name}; SDSEARCH_RECORDS can name a folder with slices of published data sets")
+    return RECORDS / name
 
 
 def write(tmp_path: Path, *records: Any) -> Path:

@@ -238,6 +238,13 @@ def test_a_warning_is_said_and_recorded_once(spec: Path, capsys: pytest.CaptureF
     assert "searches is 0" not in capsys.readouterr().out
 
 
+def test_a_term_without_a_token_is_named(spec: Path) -> None:
+    terms = "[clipped_pg, {type: distill, hint: hindsight, rows: query}]"  # and random weights never search
+    two = opened(spec, f"objective={{credit: [small_parts.by_token], terms: {terms}}}", "monitors={window: 1}")
+    notices = [w for line in figures(train(two).folder) for w in line.get("warnings", ())]
+    assert [(w["figure"], w["value"]) for w in notices if w["limit"] == "rows"] == [("distill/rows", 0.0)]
+
+
 def test_what_the_retriever_was_asked_is_recorded(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     always_searching(monkeypatch)
     folder = train(opened(spec, "train.steps=2")).folder

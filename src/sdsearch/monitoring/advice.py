@@ -47,6 +47,13 @@ WATCHES = (
         "credit of your own, and for what its questions or rollouts lack in one of ours.",
     ),
     Watch(
+        "rows",
+        "*/rows",
+        False,
+        "The term has hardly a token to act on: the run is nearly one without it. Look at what it leaves out: groups "
+        "that its gate stops, spans that no turn has, turns that its hint does not mention, rollouts of no credit.",
+    ),
+    Watch(
         "entropy_low",
         "entropy",
         False,

@@ -37,6 +37,8 @@ class Monitors(Settings):
     """Least effective share of the sampled tokens at the last update; ratios from 0.8 to 1.2 leave at least 0.96."""
     credited: float | None = Field(0.01, ge=0, le=1)
     """Least share of sampled tokens that are credited at all; 0 is credit."""
+    rows: float | None = Field(1.0, ge=0)
+    """Fewest tokens that a term acts on in a step; below one it mostly acts on none."""
     entropy_low: float | None = Field(0.2, ge=0)
     """Least entropy, as a part of that at the start."""
     entropy_high: float | None = Field(2.0, ge=0)

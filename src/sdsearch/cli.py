@@ -222,9 +222,12 @@ def study(
 @app.command()
 def fidelity(
     ctx: typer.Context,
-    run: Annotated[
-        Path | None,
-        typer.Argument(metavar="RUN", help="The folder of a run; without one, a small problem with known advantages."),
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN...]",
+            help="Folders of runs; several are averaged too. Without one, a small problem with known advantages.",
+        ),
     ] = None,
     checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="By default the newest one.")] = None,
     questions: Annotated[
@@ -244,24 +247,34 @@ def fidelity(
     trajectories: Annotated[
         str | None, typer.Option(metavar="NAME", help="Judge stored ones: step_51 is what checkpoint 50 played.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Draws questions, attempts and continuations.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Draws questions, attempts and continuations; a second run has the next one.")
+    ] = 0,
 ) -> None:
     """Is the credit right? Compare what methods say of each turn with its true advantage, and write `fidelity.md`.
 
     The advantages are estimated by playing on, K times, from the states before and after each turn.
     """
-    from sdsearch.fidelity.command import exact, judge
+    from sdsearch.fidelity.command import exact, judge, ready
+    from sdsearch.fidelity.several import several
 
-    if run is None:
+    if not runs:
         sources = {n: ctx.get_parameter_source(n) for n in ("checkpoint", "k", "split", "trajectories")}
         given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
         if given:
             raise typer.BadParameter(f"--{', --'.join(given)}: only with RUN, the small problem has no such thing")
-        exact(credits or (), questions or 30, group or 8, seed).show(Console())
+        exact(credits or (), questions or 30, group or 8, seed).report().show(Console())
         return
-    found = judge(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, seed)
-    found.show(Console())
-    typer.echo(f"everything is in {found.write(run)}")
+    place, found = ready(runs, checkpoint), []
+    for own, run in enumerate(runs, seed):
+        one = judge(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, own)
+        one.report().show(Console())
+        typer.echo(f"everything is in {one.write(run)}")
+        found.append(one)
+    if len(runs) > 1:
+        table = several(found)
+        table.show(Console())
+        typer.echo(f"all runs together are in {table.write(place)}")
 
 
 @app.command()

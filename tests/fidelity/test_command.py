@@ -80,6 +80,28 @@ def test_a_run_is_judged(acting: Path) -> None:
     assert json.loads((folder / "fidelity.json").read_text()) == found
 
 
+def test_several_runs_are_judged_and_put_together(acting: Path) -> None:
+    folders = [train(load(acting, ["train.steps=1", f"seed={seed}"])).folder for seed in (0, 1)]
+    done = fidelity(*folders, "--questions", 2, "--k", 2, "--credits", "vine", "--credits", "group_mean")
+    assert done.exit_code == 0, done.output
+    own = [json.loads((folder / "fidelity.json").read_text()) for folder in folders]
+    assert [one["about"]["seed"] for one in own] == [0, 1]  # each has questions of its own
+    assert {t["question"] for t in own[0]["turns"]} != {t["question"] for t in own[1]["turns"]}
+    report = (folders[0].parent / "fidelity.md").read_text()
+    assert f"- turns: {sum(one['about']['turns'] for one in own)}\n" in report
+    both = np.mean([one["scores"]["vine"]["pooled"]["value"] for one in own])
+    assert f"{both:.2f} [" in next(line for line in report.splitlines() if line.startswith("| vine |"))
+
+
+def test_nothing_is_played_before_every_run_is_known_to_be_there(acting: Path) -> None:
+    folder = train(load(acting, ["train.steps=1"])).folder
+    for other, said in {folder.parent / "7": "7/spec.yaml", folder: "expected each run once"}.items():
+        done = fidelity(folder, other)
+        assert done.exit_code == 1
+        assert said in done.stderr
+    assert not (folder / "fidelity.md").exists()
+
+
 def test_stored_trajectories_and_chosen_credits(acting: Path) -> None:
     folder = train(load(acting, ["train={steps: 2, keep_checkpoints: 9}", "objective.credit=[{type: gae}]"])).folder
     chosen = acting.parent / "chosen.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os.path import commonpath
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -14,9 +15,9 @@ from sdsearch.errors import CheckpointError, DataError, ModelError
 from sdsearch.fidelity.advantages import Advantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
 from sdsearch.fidelity.exact import ExactProbe
+from sdsearch.fidelity.judgement import Judgement
 from sdsearch.fidelity.mdp import SearchProblem
 from sdsearch.fidelity.paired import PairedActor
-from sdsearch.fidelity.report import Judgement
 from sdsearch.model.critic import Critic
 from sdsearch.model.score import Teachers
 from sdsearch.probe import ModelProbe, Numbers
@@ -52,6 +53,19 @@ def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed:
     truth = [Advantages.exact(problem.advantages(t)) for t in kept(groups)]
     about: dict[str, str | int | float] = {"turns of": "a search problem whose advantages are known exactly"}
     return Judgement({**about, "questions": questions}, groups, truth, credits, skipped | failed)
+
+
+def ready(folders: Sequence[Path], number: int | None) -> Path:
+    """Check that runs can be judged, before the first is, which takes long; return the folder that holds them.
+
+    Raises `CheckpointError` when one has no such checkpoint, and `DataError` when one is named twice.
+    """
+    whole = [folder.resolve() for folder in folders]
+    if twice := [str(folder) for folder, path in zip(folders, whole, strict=True) if whole.count(path) > 1]:
+        raise DataError(f"got {' and '.join(twice)}, expected each run once")
+    for folder in folders:
+        saved(Run(folder, load(folder / "spec.yaml")), number)
+    return Path(commonpath([folder.parent for folder in whole]))
 
 
 def judge(

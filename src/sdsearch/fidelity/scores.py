@@ -7,7 +7,7 @@ to have the right sign, and to spend itself on turns that mattered. What has no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,8 @@ class Scores(NamedTuple):
     within: Estimate
     """The mean over trajectories of Spearman's correlation over the turns of one: does it find the turns that made it?
     """
+    queries: Estimate
+    """The same over the turns of one that search, which are those that self-distillation credits."""
     pooled: Estimate
     """Spearman's correlation over all turns."""
     sign: Estimate
@@ -48,10 +50,16 @@ class Turns(NamedTuple):
     question: NDArray[np.int64]
     known: NDArray[np.bool_]
     """Continuations have told the advantage."""
+    search: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, truth: Sequence[Advantages], questions: Sequence[int]) -> Turns:
-        """Lay trajectories side by side; `questions` has a number for each, the same for those of one group."""
+    def of(
+        cls, truth: Sequence[Advantages], questions: Sequence[int], search: Sequence[Sequence[bool]] | None = None
+    ) -> Turns:
+        """Lay trajectories side by side; `questions` has a number for each, the same for those of one group.
+
+        `search` says of each turn of each trajectory whether it searches; without it, all do.
+        """
         value, low, high = (
             np.concatenate([np.empty(0), *(getattr(a, name) for a in truth)]) for name in ("value", "low", "high")
         )
@@ -63,6 +71,7 @@ class Turns(NamedTuple):
             np.repeat(np.arange(len(truth)), lengths),
             np.repeat(np.array(questions, np.int64), lengths),
             ~np.isnan(value),
+            np.ones(len(value), np.bool_) if search is None else np.array([s for own in search for s in own], np.bool_),
         )
 
     @property
@@ -80,17 +89,28 @@ def scores(credits: Sequence[Numbers], turns: Turns) -> Scores:
     credit, value, certain = _clean(credit[told]), _clean(turns.value[told]), turns.certain[told]
     asked, question = np.unique(turns.question[told], return_inverse=True)
     owners, first, owner = np.unique(turns.trajectory[told], return_index=True, return_inverse=True)
-    inside = np.array([spearman(credit[owner == i], value[owner == i]) for i in range(len(owners))])
-    ranked = ~np.isnan(inside)
-    agrees, size = np.sign(credit) == np.sign(value), np.abs(credit)
+    agrees, size, search = np.sign(credit) == np.sign(value), np.abs(credit), turns.search[told]
     drawn = Drawn(len(asked))
+
+    def within(turn: NDArray[np.bool_]) -> Estimate:
+        each = [turn & (owner == i) for i in range(len(owners))]
+        inside = np.array([spearman(credit[own], value[own]) for own in each])
+        ranked = ~np.isnan(inside)
+        return drawn.ratio(question[first][ranked], inside[ranked], np.ones(ranked.sum()))
+
     return Scores(
-        drawn.ratio(question[first][ranked], inside[ranked], np.ones(ranked.sum())),
+        within(np.ones(len(owner), np.bool_)),
+        within(search),
         drawn.correlation(question, credit, value),
         drawn.ratio(question[certain], agrees[certain], np.ones(certain.sum())),
         drawn.ratio(question, size * ~certain, size),
         float(told.sum() / turns.known.sum()) if turns.known.any() else np.nan,
     )
+
+
+def by_within(found: Mapping[str, Scores]) -> dict[str, Scores]:
+    """Return scores by name, the best correlation within trajectories first."""
+    return dict(sorted(found.items(), key=lambda item: -np.nan_to_num(item[1].within.value, nan=-2.0)))
 
 
 class Drawn:

@@ -14,9 +14,9 @@ from sdsearch.fidelity.advantages import Advantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited
 from sdsearch.fidelity.command import exact
 from sdsearch.fidelity.exact import ExactProbe
-from sdsearch.fidelity.judge import Scores, Turns, scores, spearman
+from sdsearch.fidelity.judgement import Judgement, reachable
 from sdsearch.fidelity.mdp import SearchProblem
-from sdsearch.fidelity.report import Judgement, reachable
+from sdsearch.fidelity.scores import Scores, Turns, scores, spearman
 from sdsearch.objective import Credit
 from sdsearch.objectives.credit.gae import GAE
 from sdsearch.objectives.credit.group_mean import GroupMean
@@ -55,6 +55,16 @@ def test_scores_by_hand() -> None:
     assert found.credited == pytest.approx(4 / 5)
 
 
+def test_queries_are_ranked_without_answers() -> None:
+    truth = [Advantages.exact(np.array([0.1, 0.2, 0.9])), Advantages.exact(np.array([0.3, 0.5]))]
+    credits = [np.array([2.0, 3.0, 1.0]), np.array([1.0, 2.0])]
+    found = scores(credits, Turns.of(truth, [0, 1], [[True, True, False], [True, False]]))
+    # Ranks 2, 3, 1 against 1, 2, 3: -1/2; the second has 1. Of the queries only the first has two to rank.
+    assert found.within.value == pytest.approx(0.25)
+    assert found.queries.value == pytest.approx(1.0)
+    assert scores(credits, Turns.of(truth, [0, 1], [[False] * 3, [False] * 2])).queries.low is None
+
+
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=20))
 def test_spearman_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None:
     one, two = (np.array(x, np.float64) for x in zip(*pairs, strict=True))
@@ -76,7 +86,7 @@ def test_rounding_ranks_nothing() -> None:
 def test_what_credits_nothing_has_no_scores() -> None:
     found = scores([np.full(len(a.value), np.nan) for a in TRUTH], TURNS)
     assert found.credited == 0.0
-    assert all(np.isnan(figure.value) and figure.low is None for figure in found[:4])
+    assert all(np.isnan(figure.value) and figure.low is None for figure in found[:5])
 
 
 def test_an_oracle_is_right() -> None:
@@ -134,7 +144,7 @@ def test_the_ceiling_is_what_the_truth_scores_against_estimates(k: int) -> None:
     found = estimate(groups, ExactProbe(PROBLEM, seed=11).continue_from, k)
     judgement = Judgement({}, groups, found, {"truth": known}, {})
     truth = judgement.scores["truth"]
-    for ceiling, perfect in zip(judgement.ceiling, (truth.within, truth.pooled), strict=True):
+    for ceiling, perfect in zip(judgement.ceiling, (truth.within, truth.queries, truth.pooled), strict=True):
         assert perfect.value < 0.97
         assert ceiling.value == pytest.approx(perfect.value, abs=0.05)
         assert ceiling.low is not None
@@ -161,7 +171,7 @@ def test_the_recorded_table_is_up_to_date(judged: Judgement) -> None:
     assert len(recorded) > 15
     for name, *cells in recorded:
         own = judged.scores[name.strip("`")]
-        for cell, figure in zip(cells[:4], (own.within, own.pooled, own.sign, own.idle), strict=True):
+        for cell, figure in zip(cells[:5], own[:5], strict=True):
             value = np.nan if cell == "-" else float(cell)
             assert value == pytest.approx(figure.value, abs=0.011, nan_ok=True), name
 
@@ -188,6 +198,6 @@ def test_the_report_says_what_was_not_judged_and_why() -> None:
     assert (list(found), skipped) == (["gold_passage", "group_mean", "group_mean #2"], {})
     told, failed = credited(found, [bare], ExactProbe(PROBLEM))
     assert list(told) == ["group_mean", "group_mean #2"]
-    report = Judgement({"of": "a test"}, GROUPS[:1], TRUTH[:6], told, failed).markdown()
+    report = Judgement({"of": "a test"}, GROUPS[:1], TRUTH[:6], told, failed).report().markdown()
     assert "- gold_passage: question 'q': got no gold passage, expected at least one" in report
     assert "| group_mean | 0.00 |" in report

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from sdsearch.crediting.forest import Place, fill, grow
+from sdsearch.crediting.objections import too_many
 from sdsearch.crediting.turns import surprise
 from sdsearch.rollout import Play, Rollouts
 from sdsearch.trajectory import Group
@@ -35,9 +36,7 @@ class EntropyBranching(Rollouts):
 
     def objection(self, experiment: Any) -> str | None:
         """See `Component`."""
-        if self.initial <= (group := experiment.train.group):
-            return None
-        return f"got initial: {self.initial}, expected at most train.group, which is {group}"
+        return too_many(self.initial, experiment)
 
     def collect(self, play: Play) -> list[Group]:
         """Return one group per question."""

@@ -15,6 +15,13 @@ def alone(experiment: Experiment) -> str | None:
     return "train.group is 1, so that no rollout has others to be compared with: expected at least 2"
 
 
+def too_many(initial: int, experiment: Experiment) -> str | None:
+    """Object to more first rollouts than there are to be in all, for what plays the others from where these were."""
+    if initial <= (group := experiment.train.group):
+        return None
+    return f"got initial: {initial}, expected at most train.group, which is {group}"
+
+
 def uncredited(experiment: Experiment) -> str | None:
     """Object to an objective without credit, for a term that has no rows then."""
     if experiment.objective is None or experiment.objective.credit:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from sdsearch.envs.tags import CONTROL
-from sdsearch.trajectory import Role, Segment
-from sdsearch.types import Agent, Grammar, Question, Step
+from sdsearch.contracts.agent import Agent, Reply
+from sdsearch.contracts.environment import Grammar
+from sdsearch.core.question import Question
+from sdsearch.core.safe_text import CONTROL
+from sdsearch.core.trajectory import Role, Segment
 
 SHORTCUTS = {"s": "search", "a": "answer"}
 HELP = "write `s QUERY` to search, `a ANSWER` to answer, or what an agent would write, tags and all"
@@ -23,13 +25,13 @@ HELP = "write `s QUERY` to search, `a ANSWER` to answer, or what an agent would 
 class Human(Agent):
     """A person at the terminal: `s QUERY` searches, `a ANSWER` answers, a line with a tag is sent as it is."""
 
-    def open(self, grammar: Grammar) -> HumanActor:
-        """Return the actor, which uses standard input and output."""
-        return HumanActor(grammar, Console(highlight=False))
+    def open(self, grammar: Grammar) -> HumanSession:
+        """Return the session, which uses standard input and output."""
+        return HumanSession(grammar, Console(highlight=False))
 
 
-class HumanActor:
-    """Asks a person for every action, one episode after the other; see `sdsearch.types.Actor`."""
+class HumanSession:
+    """Asks a person for every action, one episode after the other; see `sdsearch.contracts.agent.AgentSession`."""
 
     def __init__(self, grammar: Grammar, console: Console) -> None:
         """Take the grammar that shortcuts are written out in, and where to show things."""
@@ -40,11 +42,11 @@ class HumanActor:
         """Begin one episode per question."""
         self.episodes, self.begun = len(questions), set[int]()
 
-    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         """Ask for an action in each of `rows`. Raises `KeyboardInterrupt` when the input ends."""
         return [self._turn(row, text) for row, text in zip(rows, texts, strict=True)]
 
-    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         """Show what was recorded, then ask for an action in each of `rows`."""
         steps = []
         for row, past in zip(rows, pasts, strict=True):
@@ -54,13 +56,13 @@ class HumanActor:
             steps.append(self._turn(row, past[-1].text))
         return steps
 
-    def _turn(self, row: int, text: str) -> Step:
+    def _turn(self, row: int, text: str) -> Reply:
         role: Role = "observation" if row in self.begun else "prompt"
         self.begun.add(row)
         if self.episodes > 1:
             say(self.console, f"episode {row + 1} of {self.episodes}", "dim")
         say(self.console, text.strip("\n"), "bold" if role == "prompt" else "cyan")
-        return Step(Segment(role, text), Segment("model", self._action()))
+        return Reply(Segment(role, text), Segment("model", self._action()))
 
     def _action(self) -> str:
         while True:

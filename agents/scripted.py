@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from sdsearch.contracts.agent import Agent, Reply
+from sdsearch.contracts.environment import Action, Grammar
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Role, Segment
 from sdsearch.errors import DataError
-from sdsearch.trajectory import Role, Segment
-from sdsearch.types import Action, Agent, Grammar, Question, Step
 
 Probability = Field(0.0, ge=0, le=1)
 
@@ -34,9 +36,9 @@ class Scripted(Agent):
     misread: float = Probability
     """How often the final answer is a title from the last results."""
 
-    def open(self, grammar: Grammar) -> ScriptedActor:
-        """Return the actor."""
-        return ScriptedActor(self, grammar)
+    def open(self, grammar: Grammar) -> ScriptedSession:
+        """Return the session."""
+        return ScriptedSession(self, grammar)
 
 
 class Script:
@@ -59,8 +61,8 @@ class Script:
             return self._ask() if self._happens(self.settings.recover) else self._guess(text)
         if self.hop == len(self.question.hops):
             return self._guess(text) if self._happens(self.settings.misread) else self._answer(self.question.answers[0])
-        found = self.question.hops[self.hop - 1].answer
-        return self._answer(found) if self._happens(self.settings.early_answer) else self._ask()
+        answer = self.question.hops[self.hop - 1].answer
+        return self._answer(answer) if self._happens(self.settings.early_answer) else self._ask()
 
     def read(self, text: str) -> bool:
         """Look for what the current step asked for, say whether it is there (or all is known), and go to the next."""
@@ -92,8 +94,8 @@ class Script:
         return self._answer(self.dice.choice(titles) if titles else "unknown")
 
 
-class ScriptedActor:
-    """Plays the script; see `sdsearch.types.Actor`. Its segments hold text and no tokens."""
+class ScriptedSession:
+    """Plays the script; see `sdsearch.contracts.agent.AgentSession`. Its segments hold text and no tokens."""
 
     def __init__(self, settings: Scripted, grammar: Grammar) -> None:
         """Take the settings and the grammar that it writes in."""
@@ -103,17 +105,17 @@ class ScriptedActor:
         """Begin one episode per question. Each row draws from its own stream, whatever the others do."""
         self.scripts = [Script(self.settings, q, random.Random(f"{seed}/{i}/{q.id}")) for i, q in enumerate(questions)]
 
-    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         """Act once in each of `rows`."""
         steps = []
         for row, text in zip(rows, texts, strict=True):
             script = self.scripts[row]
             role: Role = "observation" if script.begun else "prompt"
             kind, words = script.next(text)
-            steps.append(Step(Segment(role, text), Segment("model", self.grammar.write(kind, words))))
+            steps.append(Reply(Segment(role, text), Segment("model", self.grammar.write(kind, words))))
         return steps
 
-    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         """Read again what recorded episodes showed, whoever played them, and act once in each."""
         steps = []
         for row, past in zip(rows, pasts, strict=True):
@@ -122,5 +124,5 @@ class ScriptedActor:
                 script.read(segment.text)
             script.begun = len(past) > 1
             kind, words = script.next(past[-1].text)
-            steps.append(Step(past[-1], Segment("model", self.grammar.write(kind, words))))
+            steps.append(Reply(past[-1], Segment("model", self.grammar.write(kind, words))))
         return steps

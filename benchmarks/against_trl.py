@@ -20,15 +20,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from sdsearch.cloning.warmstart import Shape, build
-from sdsearch.cost import Clock
-from sdsearch.model.policy import Policy
-from sdsearch.model.score import Teachers
-from sdsearch.objective import Objective
-from sdsearch.spec import Train
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.types import Question
-from sdsearch.update import update
+from sdsearch.core.question import Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
+from sdsearch.core.usage import Clock
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.update import update
+from sdsearch.policy.policy import Policy
+from sdsearch.spec import Objective, Train
+from sdsearch.warmstart.command import build
+from sdsearch.warmstart.spec import Shape
 
 QUESTIONS, GROUP, STEPS = 8, 8, 6
 PROMPT, ACTION, READ = 32, 24, 80
@@ -52,7 +55,7 @@ def groups(model: Policy) -> list[Group]:
         ids = tokens(ACTION)
         return Segment("model", "", ids, (-7.0,) * len(ids), (Span.QUERY,) * len(ids))
 
-    found = []
+    batch = []
     for i in range(QUESTIONS):
         question = Question(str(i), f"question {i}", ("a",))
         prompt = Segment("prompt", "", tokens(PROMPT))
@@ -61,8 +64,8 @@ def groups(model: Policy) -> list[Group]:
             segments = (prompt, action(), Segment("observation", "", tokens(READ)), action())
             turns = (Turn("search", "q"), Turn("answer", "a"))
             episodes.append(Trajectory(question, segments, turns, "answered", float(j % 3 == 0)))
-        found.append(Group(question, tuple(episodes)))
-    return found
+        batch.append(Group(question, tuple(episodes)))
+    return batch
 
 
 class Spec:
@@ -78,10 +81,12 @@ def ours() -> list[float]:
     model = policy()
     played = groups(model)
     optimizer = torch.optim.AdamW(model.model.parameters(), lr=1e-6)
-    teachers, accelerator, times = Teachers(model, set(), 0.0), Accelerator(cpu=True), []
+    teachers, processes, times = Teachers(model, set(), 0.0), Processes(Accelerator(cpu=True)), []
     for step in range(STEPS):
         clock = Clock()
-        update(Spec, accelerator, teachers, optimizer, played, step, clock)  # type: ignore[arg-type]
+        with clock.timing("train"):
+            table = TokenTable.build(played, step_advantages(Spec.objective.credit, played).values)
+        update(Spec, processes, teachers, optimizer, table, step, clock)  # type: ignore[arg-type]
         times.append(clock.seconds["train"])
     return times
 
@@ -128,7 +133,7 @@ def theirs() -> list[float]:
         )  # fmt: skip
         Timed(
             model=model.model,
-            processing_class=model.tokenizer,
+            processing_class=model.codec.tokenizer,
             reward_funcs=lambda completions, score, **_: score,
             args=config,
             train_dataset=Dataset.from_list([{"prompt": str(i)} for i in range(QUESTIONS * GROUP * STEPS)]),

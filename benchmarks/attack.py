@@ -24,9 +24,9 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import NamedTuple
 
+from sdsearch.core.answers import exact_match
+from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.envs.search import SearchEnv
-from sdsearch.metrics import exact_match
-from sdsearch.types import Hit, Passage, Question
 
 GOLD = "Paris"
 ASK = "<search>tower city</search>"
@@ -68,7 +68,7 @@ TRANSCRIPTS = (
 
 
 class Fixed:
-    """Finds one passage for every query; see `sdsearch.types.Searcher`."""
+    """Finds one passage for every query; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def __init__(self, text: str) -> None:
         """Take the text of the passage."""
@@ -103,14 +103,14 @@ def written(transcript: Transcript) -> str:
 
 def search_r1(transcript: Transcript) -> float:
     """Score as Search-R1 does."""
-    found = ANSWER.findall(PROMPT.format(transcript.question) + written(transcript))
-    return exact_match(found[-1], [GOLD]) if len(found) > 1 else 0.0
+    answers = ANSWER.findall(PROMPT.format(transcript.question) + written(transcript))
+    return exact_match(answers[-1], [GOLD]) if len(answers) > 1 else 0.0
 
 
 def verl(transcript: Transcript) -> float:
     """Score as verl's variant does."""
-    found = ANSWER.findall(written(transcript))
-    return exact_match(found[-1], [GOLD]) / (4 if len(found) > 10 else 1) if found else 0.0
+    answers = ANSWER.findall(written(transcript))
+    return exact_match(answers[-1], [GOLD]) / (4 if len(answers) > 10 else 1) if answers else 0.0
 
 
 @contextmanager

@@ -64,22 +64,22 @@ def main() -> int:
 
 def pair(path: Path, rounds: int, steps: int, changes: list[str]) -> list[tuple[float, float]]:
     """Return for each round the ratios of seconds and of sampled tokens."""
-    found = []
+    ratios = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             both = {}
             for arm in (path, SPECS / "grpo.yaml")[:: 1 if number % 2 else -1]:
                 settings = [f"out={folder}", f"train.steps={steps + 1}", f"seed={number}", *SMALL, *changes]
                 both[arm] = cost(arm, settings)
-            (mine, own), (base, plain) = both[path], both[SPECS / "grpo.yaml"]
-            found.append((mine / base, own / plain))
-    return found
+            (mine, tokens), (base, plain) = both[path], both[SPECS / "grpo.yaml"]
+            ratios.append((mine / base, tokens / plain))
+    return ratios
 
 
 def cost(path: Path, settings: list[str]) -> tuple[float, float]:
     """Train for a few steps and return the median seconds and sampled tokens of a step but the first."""
+    from sdsearch.learning.train import train
     from sdsearch.spec import load
-    from sdsearch.train import train
 
     steps = [m for m in train(load(path, settings), fresh=True).metrics() if "train" in m]
     tokens = [after["spent"]["tokens"] - before["spent"]["tokens"] for before, after in pairwise(steps)]

@@ -22,12 +22,15 @@ from rich.table import Table
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from sdsearch.model.policy import WEIGHTS, Policy, pad
-from sdsearch.model.score import score
-from sdsearch.objective import Objective
-from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Segment, Span, Trajectory
-from sdsearch.types import Question
+from sdsearch.core.question import Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory
+from sdsearch.learning.loss import StepLoss
+from sdsearch.learning.teachers import score
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
+from sdsearch.policy.batching import pad
+from sdsearch.policy.codec import TokenizerCodec
+from sdsearch.policy.policy import WEIGHTS, Policy
 
 EPISODES, PROMPT = 8, 16
 SIZES = ((512, 64), (1024, 64), (2048, 64), (2048, 256), (2048, 1024))
@@ -70,12 +73,12 @@ def measure(everything: bool, tokens: int, rows: int, vocabulary: int) -> float:
     )
     config.tie_word_embeddings = True
     kind = Everything if everything else Policy
-    policy = kind(LlamaForCausalLM(config), AutoTokenizer.from_pretrained(WEIGHTS / "seed-policy"))
+    policy = kind(LlamaForCausalLM(config), TokenizerCodec(AutoTokenizer.from_pretrained(WEIGHTS / "seed-policy")))
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=1e-4)
     table = episodes(tokens, rows, vocabulary)
-    plan = Objective.model_validate({"terms": [{"type": "clipped_pg"}]}).plan(table, 0, 0)
+    step_loss = StepLoss.of(table, [ClippedPG()], 0, 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    loss, figures = plan.loss(torch.arange(len(table)), lambda index: score(policy, table.at(index)))
+    loss, figures = step_loss.loss(torch.arange(len(table)), lambda index: score(policy, table.at(index)))
     assert figures["clipped_pg/rows"] == rows
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
-from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions, mistakes
+from mistakes import mistakes
+
+from sdsearch.contracts.retrieval import Searcher
+from sdsearch.core.question import Question
+from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.embedding.minilm import MiniLM
 from sdsearch.envs.retrieval.exact import Exact
-from sdsearch.types import Question, Searcher
 
 KINDS = {"lookup": (1,), "bridge": (2, 3, 4), "comparison": (2, 4), "intersection": (2, 3, 4)}
 Asks = Callable[[Question, int, Random], str]
@@ -38,11 +41,11 @@ def sample(size: int) -> Iterator[tuple[str, list[Question]]]:
     """Give `size` questions of each kind and number of hops, drawn from all splits alike."""
     for kind, hops in KINDS.items():
         for count in hops:
-            found: list[Question] = []
+            pool: list[Question] = []
             for split in ("train", "validation", "test"):
                 chosen = {"split": split, "kinds": [kind], "hops": [count]}
-                found += AtlasQuestions.model_validate(chosen).questions()
-            yield f"{kind}-{count}", Random(kind).sample(found, min(size, len(found)))
+                pool += AtlasQuestions.model_validate(chosen).questions()
+            yield f"{kind}-{count}", Random(kind).sample(pool, min(size, len(pool)))
 
 
 def ranks(searcher: Searcher, questions: Sequence[Question], asks: Asks) -> list[tuple[int, int]]:
@@ -55,8 +58,8 @@ def ranks(searcher: Searcher, questions: Sequence[Question], asks: Asks) -> list
     ids = [[hit.passage.id for hit in hits[query]] for query in queries]
     golds = [question.hops[i].passage for question, i in pairs]
     return [
-        (i, found.index(gold) + 1 if gold in found else 0)
-        for (_, i), gold, found in zip(pairs, golds, ids, strict=True)
+        (i, passages.index(gold) + 1 if gold in passages else 0)
+        for (_, i), gold, passages in zip(pairs, golds, ids, strict=True)
     ]
 
 
@@ -71,8 +74,8 @@ def print_queries(searcher: Searcher, questions: Sequence[Question], title: str)
     print("| query |" + "".join(f" {name}, k=1 | k=3 |" for name in (*names, "all")))
     print("|---|" + "---|" * (2 * len(names) + 2))
     for query, asks in QUERIES.items():
-        found = ranks(searcher, questions, asks)
-        columns = [[rank for i, rank in found if i == hop] for hop in range(len(names))] + [[rank for _, rank in found]]
+        pairs = ranks(searcher, questions, asks)
+        columns = [[rank for i, rank in pairs if i == hop] for hop in range(len(names))] + [[rank for _, rank in pairs]]
         cells = [
             cell for column in columns for cell in (share([r == 1 for r in column]), share([r > 0 for r in column]))
         ]
@@ -84,8 +87,8 @@ def print_oracle(searcher: Searcher, groups: Mapping[str, Sequence[Question]]) -
     by_attribute: dict[str, list[int]] = defaultdict(list)
     print("\n| kind | questions | oracle, k=1 | oracle, k=3 |\n|---|---|---|---|")
     for kind, group in groups.items():
-        found = iter(ranks(searcher, group, QUERIES["entity + attribute"]))
-        rows = [[next(found)[1] for _ in question.hops] for question in group]
+        pairs = iter(ranks(searcher, group, QUERIES["entity + attribute"]))
+        rows = [[next(pairs)[1] for _ in question.hops] for question in group]
         first, third = (share([all(0 < rank <= k for rank in row) for row in rows]) for k in (1, 3))
         print(f"| {kind} | {len(group)} | {first} | {third} |")
         for question, row in zip(group, rows, strict=True):

@@ -15,11 +15,12 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 
+from sdsearch.contracts.retrieval import Embedder, Retriever, Searcher
+from sdsearch.core.question import Hit, Hop
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.retrieval.bm25 import BM25
 from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
-from sdsearch.types import Embedder, Hit, Hop, Retriever, Searcher
 
 BATCH, K, REPEAT = 64, 3, 9
 
@@ -42,9 +43,9 @@ def batch_seconds(searcher: Searcher, queries: Sequence[str]) -> float:
     return min(times)
 
 
-def overlap(found: Sequence[Sequence[Hit]], true: Sequence[Sequence[Hit]]) -> float:
+def overlap(hits: Sequence[Sequence[Hit]], true: Sequence[Sequence[Hit]]) -> float:
     """Return the share of the true hits that were found."""
-    ids = [({h.passage.id for h in a}, {h.passage.id for h in b}) for a, b in zip(found, true, strict=True)]
+    ids = [({h.passage.id for h in a}, {h.passage.id for h in b}) for a, b in zip(hits, true, strict=True)]
     return sum(len(a & b) for a, b in ids) / sum(len(b) for _, b in ids)
 
 
@@ -80,11 +81,11 @@ def main() -> None:
         true = exact.search(queries, K)
         for name, searcher in {"chroma": chroma, "exact": exact, "bm25": bm25}.items():
             seconds = batch_seconds(searcher, queries)
-            found = searcher.search(queries, K)
-            gold = sum(hop.passage in {h.passage.id for h in hits} for hop, hits in zip(hops, found, strict=False))
-            share = f"{overlap(found, true):.4f} of exact's hits, " if name == "chroma" else ""
+            results = searcher.search(queries, K)
+            gold = sum(hop.passage in {h.passage.id for h in hits} for hop, hits in zip(hops, results, strict=False))
+            share = f"{overlap(results, true):.4f} of exact's hits, " if name == "chroma" else ""
             print(
-                f"{name}: {seconds * 1000:.1f} ms a batch of {BATCH}, {share}gold of a hop in {gold / len(found):.3f}"
+                f"{name}: {seconds * 1000:.1f} ms a batch of {BATCH}, {share}gold of a hop in {gold / len(results):.3f}"
             )
 
 

@@ -18,16 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
-from sdsearch.agents.local import Local, LocalActor
-from sdsearch.cost import Clock
-from sdsearch.draw import choose
-from sdsearch.model.cache import Context
-from sdsearch.model.policy import Policy
-from sdsearch.rollout import collect
+from sdsearch.agents.local import Local, LocalSession
+from sdsearch.contracts.engine import Completion
+from sdsearch.core.trajectory import Group
+from sdsearch.core.usage import Clock
+from sdsearch.policy.kv_cache import Context
+from sdsearch.policy.policy import Policy
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.order import choose
 from sdsearch.spec import load
-from sdsearch.trajectory import Group
-from sdsearch.types import Completion
-from sdsearch.world import World
 
 SPEC = Path(__file__).parents[1] / "specs" / "grpo.yaml"
 SEARCH = ["environment.retriever={type: bm25, corpus: atlas}"]
@@ -72,11 +72,15 @@ def main() -> None:
     spec = load(SPEC, [*SEARCH, *options.set])
     assert isinstance(spec.agent, Local)
     loaded = Policy.load(spec.agent)
-    policy = Counting(loaded.model, loaded.tokenizer, loaded.temperature)
-    grammar, world, questions = spec.environment.protocol, World(spec.environment), spec.data.train.questions()
+    policy = Counting(loaded.model, loaded.codec, loaded.temperature)
+    grammar, world, questions = (
+        spec.environment.protocol,
+        SearchEnvFactory(spec.environment),
+        spec.data.train.questions(),
+    )
     arms = {
-        "cache kept": LocalActor(policy, Transformers().open(policy, grammar.stop), grammar, spec.agent),
-        "read again": LocalActor(policy, Forgetful(policy, grammar.stop, Transformers()), grammar, spec.agent),
+        "cache kept": LocalSession(policy, Transformers().open(policy, grammar.stop), grammar, spec.agent),
+        "read again": LocalSession(policy, Forgetful(policy, grammar.stop, Transformers()), grammar, spec.agent),
     }
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     places = dict.fromkeys(arms, 0)

@@ -17,14 +17,17 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from sdsearch.agents.local import LocalActor
-from sdsearch.cost import Clock
-from sdsearch.draw import choose
-from sdsearch.model.score import Teachers
-from sdsearch.rollout import collect
+from sdsearch.agents.local import LocalSession
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.usage import Clock
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.update import update
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.order import choose
 from sdsearch.spec import load
-from sdsearch.update import update
-from sdsearch.world import World
 
 SPECS = Path(__file__).parents[1] / "specs"
 ARMS = {"GRPO": "grpo.yaml", "SD-Search": "sd_search.yaml"}
@@ -38,21 +41,23 @@ def main() -> None:
     options = parser.parse_args()
     arms = {name: load(SPECS / file, options.set) for name, file in ARMS.items()}
     first = arms["GRPO"]
-    world, questions = World(first.environment), first.data.train.questions()
-    actor = first.agent.open(first.environment.protocol)
-    assert isinstance(actor, LocalActor)
-    teachers = Teachers(actor.policy, set(), 0.0)
-    optimizer = torch.optim.AdamW(actor.policy.model.parameters(), lr=0.0)
-    accelerator = Accelerator(mixed_precision=first.train.precision)
+    world, questions = SearchEnvFactory(first.environment), first.data.train.questions()
+    session = first.agent.open(first.environment.protocol)
+    assert isinstance(session, LocalSession)
+    teachers = Teachers(session.policy, set(), 0.0)
+    optimizer = torch.optim.AdamW(session.policy.model.parameters(), lr=0.0)
+    processes = Processes(Accelerator(mixed_precision=first.train.precision))
     times: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     for turn in range(options.rounds + 1):
         # Play it once unmeasured: else the arm that goes first would pay for queries that the other finds in the cache.
-        collect(world, actor, choose(questions, turn, first.train.questions, first.seed), first.train.group, turn)
+        collect(world, session, choose(questions, turn, first.train.questions, first.seed), first.train.group, turn)
         for name, arm in list(arms.items())[:: 1 if turn % 2 else -1]:
             clock, since = Clock(), time.perf_counter()
             asked = choose(questions, turn, arm.train.questions, arm.seed)
-            groups = collect(world, actor, asked, arm.train.group, turn, clock=clock)
-            update(arm, accelerator, teachers, optimizer, groups, 10_000, clock)
+            groups = collect(world, session, asked, arm.train.group, turn, clock=clock)
+            assert arm.objective is not None
+            table = TokenTable.build(groups, step_advantages(arm.objective.credit, groups).values)
+            update(arm, processes, teachers, optimizer, table, 10_000, clock)
             times[name].append({**clock.seconds, "whole step": time.perf_counter() - since})
     parts = ("generate", "retrieve", "score", "train", "whole step")
     print(

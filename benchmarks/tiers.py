@@ -16,11 +16,11 @@ from random import Random
 
 import torch
 
-from sdsearch.cost import Clock
-from sdsearch.rollout import collect
+from sdsearch.core.trajectory import Group
+from sdsearch.core.usage import Clock
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.spec import Experiment, load
-from sdsearch.trajectory import Group
-from sdsearch.world import World
 
 SPECS = Path(__file__).parents[1] / "specs"
 COLUMNS = ("exact match", "best of a group", "mixed groups", "gold recall", "searches", "tokens", "longest", "cut off")
@@ -36,13 +36,13 @@ def tier(text: str) -> tuple[str, Experiment]:
 def played(spec: Experiment, questions: int, split: str) -> tuple[list[Group], list[float]]:
     """Play the first questions in steps like those of training; return their groups and each step's seconds."""
     asked = (spec.data.train if split == "train" else spec.data.test).questions()[:questions]
-    actor, world = spec.agent.open(spec.environment.protocol), World(spec.environment)
+    session, world = spec.agent.open(spec.environment.protocol), SearchEnvFactory(spec.environment)
     groups: list[Group] = []
     seconds = []
     for start in range(0, len(asked), spec.train.questions):
         clock = Clock()
         some = asked[start : start + spec.train.questions]
-        groups += collect(world, actor, some, spec.train.group, spec.seed + start, clock=clock)
+        groups += collect(world, session, some, spec.train.group, spec.seed + start, clock=clock)
         seconds.append(sum(clock.seconds.values()))
     return groups, seconds
 

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-from sdsearch.trajectory import Trajectory, Turn
-from sdsearch.types import Grammar, Hit, Question, Reward
+from sdsearch.contracts.environment import Grammar, Reward
+from sdsearch.core.question import Hit, Question
+from sdsearch.core.trajectory import Trajectory, Turn
 
 
 class Search(NamedTuple):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdsearch.cloning.warmstart import Shape, build
-from sdsearch.model.policy import Policy
+from sdsearch.policy.policy import Policy
+from sdsearch.warmstart.command import build
+from sdsearch.warmstart.spec import Shape
 
 TEXT = [f"Question: Which city does Airport {i} serve? Łódź, São Paulo, {i * 37}." for i in range(200)]
 
@@ -43,10 +44,11 @@ evaluate: {{questions: 2, greedy: false}}
 """
 
 CREDIT = """
-from sdsearch.objective import Credit, whole
+from sdsearch.contracts.credit import GroupCredit
+from sdsearch.crediting.per_turn import whole
 
-class ByToken(Credit):
-    def assign(self, group):
+class ByToken(GroupCredit):
+    def of_group(self, group):
         return [whole(t, t.tokens[-1] % 3 - 1) for t in group.kept]
 """
 
@@ -61,7 +63,7 @@ def spec(tmp_path: Path, tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [n for n in sys.modules if n.partition(".")[0] == "small_parts"]:  # of another test's folder
         monkeypatch.delitem(sys.modules, name)
     tiny.model.save_pretrained(tmp_path / "model")
-    tiny.tokenizer.save_pretrained(tmp_path / "model")
+    tiny.codec.tokenizer.save_pretrained(tmp_path / "model")
     questions = [
         {"id": str(i), "question": f"Which city does Airport {i} serve?", "golden_answers": ["Rome"]} for i in range(5)
     ]

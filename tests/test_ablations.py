@@ -9,15 +9,18 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sdsearch.agents.local import Local, LocalActor
-from sdsearch.components.catalogue import SPECS
-from sdsearch.cost import Clock
-from sdsearch.loading.document import Path as Keys
-from sdsearch.model.score import Teachers
+from sdsearch.agents.local import Local, LocalSession
+from sdsearch.config.catalogue import SPECS
+from sdsearch.config.document import Path as Keys
+from sdsearch.core.question import Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
+from sdsearch.core.usage import Clock
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.update import update
 from sdsearch.spec import Experiment, load
-from sdsearch.trajectory import Group, Segment, Trajectory, Turn
-from sdsearch.types import Question
-from sdsearch.update import update
 
 FOLDER = SPECS / "ablations"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -78,20 +81,20 @@ PLAYS: dict[str, list[Attempt]] = {
 }
 
 
-def played(actor: LocalActor, question: Question, attempt: Attempt) -> Trajectory:
+def played(session: LocalSession, question: Question, attempt: Attempt) -> Trajectory:
     """Write an episode out in the tokens of the policy, as if it had been sampled."""
-    policy, grammar = actor.policy, actor.grammar
+    policy, grammar = session.policy, session.grammar
     searches, reward = attempt
     answer = question.answers[0] if reward else "Rome"
     prompt = grammar.prompt(question)
-    segments = [Segment("prompt", prompt, policy.prompt_tokens(prompt))]
+    segments = [Segment("prompt", prompt, policy.codec.prompt(prompt))]
     for kind, text, found in [*(("search", q, d) for q, d in searches), ("answer", answer, "")]:
         written = grammar.write(kind, text, "I look" if kind == "search" else "")
-        tokens = policy.encode(written)
-        segments.append(Segment("model", written, tokens, (-0.5,) * len(tokens), policy.spans(tokens, grammar)))
+        tokens = policy.codec.encode(written)
+        segments.append(Segment("model", written, tokens, (-0.5,) * len(tokens), policy.codec.spans(tokens, grammar)))
         if found:
             seen = f"\n\n<information>Doc 1(Title: {text}) {found}\n</information>\n\n"
-            segments.append(Segment("observation", seen, policy.encode(seen)))
+            segments.append(Segment("observation", seen, policy.codec.encode(seen)))
     turns = (*(Turn("search", q) for q, _ in searches), Turn("answer", answer))
     return Trajectory(question, tuple(segments), turns, "answered", reward)
 
@@ -106,24 +109,26 @@ AT_START = ("ema_teacher", "frozen_teacher")
 def learn() -> Learn:
     """Return what takes some steps of an experiment on two mixed groups, and returns the figures of each."""
     assert isinstance(BASE.agent, Local)
-    actor = BASE.agent.open(BASE.environment.protocol)
-    start = {name: value.clone() for name, value in actor.policy.model.state_dict().items()}
+    session = BASE.agent.open(BASE.environment.protocol)
+    start = {name: value.clone() for name, value in session.policy.model.state_dict().items()}
     questions = [
         Question(f"q{i}", text, (answer,))
         for i, (text, answer) in enumerate(zip(PLAYS, ("Korea", "Addis Ababa"), strict=True))
     ]
-    groups = [Group(q, tuple(played(actor, q, a) for a in PLAYS[q.text])) for q in questions]
+    groups = [Group(q, tuple(played(session, q, a) for a in PLAYS[q.text])) for q in questions]
 
     def steps(experiment: Experiment, count: int) -> list[Figures]:
         assert experiment.objective is not None
-        actor.policy.model.load_state_dict(start)
-        teachers = Teachers(actor.policy, experiment.objective.teachers, experiment.train.ema)
-        optimizer = torch.optim.SGD(actor.policy.model.parameters(), lr=0.1)
-        found = []
+        session.policy.model.load_state_dict(start)
+        teachers = Teachers(session.policy, experiment.objective.teachers, experiment.train.ema)
+        optimizer = torch.optim.SGD(session.policy.model.parameters(), lr=0.1)
+        table = TokenTable.build(groups, step_advantages(experiment.objective.credit, groups).values)
+        figures = []
         for step in range(count):
-            found.append(update(experiment, Accelerator(cpu=True), teachers, optimizer, groups, step, Clock()))
+            processes = Processes(Accelerator(cpu=True))
+            figures.append(update(experiment, processes, teachers, optimizer, table, step, Clock()))
             teachers.follow()
-        return found
+        return figures
 
     return steps
 

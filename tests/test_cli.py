@@ -12,14 +12,16 @@ from typer.testing import CliRunner, Result
 
 import sdsearch
 from sdsearch.cli import app
-from sdsearch.components.discovery import FOLDERS
+from sdsearch.config.discovery import FOLDERS
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.spec import Experiment, load
 
 PARTS = """
 import time
 
-from sdsearch.types import Dataset, Hit, Hop, Passage, Question, Retriever
+from sdsearch.contracts.data import Dataset
+from sdsearch.core.question import Hit, Hop, Passage, Question
+from sdsearch.contracts.retrieval import Retriever
 
 
 class Capitals(Dataset):
@@ -135,7 +137,7 @@ def test_list_says_what_a_component_lacks(folder: Path, monkeypatch: pytest.Monk
     rooms = folder / "rooms"
     rooms.mkdir()
     (rooms / "torn.py").write_text(
-        "import no_such_engine\nfrom sdsearch.objective import Credit\n\nclass Torn(Credit): ...\n"
+        "import no_such_engine\nfrom sdsearch.contracts.credit import Credit\n\nclass Torn(Credit): ...\n"
     )
     monkeypatch.setitem(FOLDERS, "credit", "rooms")
     done = run("list", "credit")
@@ -167,9 +169,9 @@ def test_train_passes_its_options_on(folder: Path, monkeypatch: pytest.MonkeyPat
         asked.append((experiment, resume, fresh))
         return SimpleNamespace(folder=experiment.folder, metrics=list)
 
-    trainer = ModuleType("sdsearch.train")
+    trainer = ModuleType("sdsearch.learning.train")
     trainer.train = train  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sdsearch.train", trainer)
+    monkeypatch.setitem(sys.modules, "sdsearch.learning.train", trainer)
     done = run("train", "spec.yaml", "--set", "seed=3", "--set", "train.steps=1", "--out", "else where", "--resume")
     assert (done.exit_code, done.stdout) == (0, "everything is in else where/capitals/3\n")
     ((experiment, resume, fresh),) = asked
@@ -181,9 +183,9 @@ def test_an_interrupted_training_can_go_on(folder: Path, monkeypatch: pytest.Mon
     def train(experiment: Experiment, resume: bool, fresh: bool) -> None:
         raise KeyboardInterrupt
 
-    trainer = ModuleType("sdsearch.train")
+    trainer = ModuleType("sdsearch.learning.train")
     trainer.train = train  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sdsearch.train", trainer)
+    monkeypatch.setitem(sys.modules, "sdsearch.learning.train", trainer)
     done = run("train", "spec.yaml")
     assert (done.exit_code, done.stderr) == (130, "interrupted; --resume goes on from the last checkpoint\n")
 

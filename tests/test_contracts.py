@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from sdsearch.components.component import Component
-from sdsearch.components.discovery import known
+from sdsearch.config.component import Component
+from sdsearch.config.discovery import known
+from sdsearch.contracts.agent import Agent
+from sdsearch.contracts.credit import Credit
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.hint import Hint
+from sdsearch.contracts.loss import Term
+from sdsearch.contracts.retrieval import Retriever
 from sdsearch.envs.data.atlas import AtlasPassages
 from sdsearch.envs.data.jsonl import JsonlPassages
-from sdsearch.objective import Credit, Hint, Term
 from sdsearch.testing import (
     check_agent,
     check_credit,
@@ -24,7 +29,6 @@ from sdsearch.testing import (
     example_passages,
     example_questions,
 )
-from sdsearch.types import Agent, Dataset, Retriever
 
 FACTORY = "langchain_community.retrievers:TFIDFRetriever.from_documents"
 CORPUS = {"type": "jsonl", "path": "passages.jsonl"}

@@ -14,21 +14,27 @@ import yaml
 from accelerate import Accelerator
 from pydantic import TypeAdapter
 
-from sdsearch.components.component import resolve
-from sdsearch.cost import Clock
+from sdsearch.config.component import resolve
+from sdsearch.config.load import load_any
+from sdsearch.contracts.credit import Credit, GroupCredit
+from sdsearch.contracts.data import Corpus, Dataset
+from sdsearch.contracts.hint import Hint
+from sdsearch.contracts.loss import Term
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.question import Passage, Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, read_groups
+from sdsearch.core.usage import Clock
 from sdsearch.errors import DataError
-from sdsearch.loading.load import load_any
-from sdsearch.model.policy import Policy
-from sdsearch.model.score import Teachers
-from sdsearch.objective import Credit, Hint, Objective, Term
-from sdsearch.spec import Data, Environment, load
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.train import train
+from sdsearch.learning.update import update
+from sdsearch.policy.policy import Policy
+from sdsearch.spec import Data, Environment, Objective, load
 from sdsearch.study.spec import jobs
 from sdsearch.testing import check_credit, check_hint, check_retriever, check_term, example_groups, example_trajectory
-from sdsearch.tokens import TokenTable
-from sdsearch.train import train
-from sdsearch.trajectory import Group, read_groups
-from sdsearch.types import Corpus, Dataset, Passage, Question, Retriever
-from sdsearch.update import update
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -124,11 +130,12 @@ def test_the_numbers_of_the_pages_are_those_of_the_data() -> None:
 def test_the_credit(folder: Path) -> None:
     (credit,) = objective("tally").credit
     assert type(credit) is resolve(Credit, "mine.first_search")
+    assert isinstance(credit, GroupCredit)
     check_credit(credit)
     question = Question("q", "Where?", ("Paris",))
     plays = [([("search", "a b"), ("answer", "Paris")], 1.0), ([("answer", "Rome")], 0.0)]
     group = Group(question, tuple(example_trajectory(question, actions, reward) for actions, reward in plays))
-    first, second = credit.assign(group)
+    first, second = credit.of_group(group)
     np.testing.assert_array_equal(first, [0.5] * 5 + [np.nan] * 4)
     np.testing.assert_array_equal(second, [-0.5] * 4)
 
@@ -183,17 +190,17 @@ def test_one_update_with_the_credit_and_a_term(folder: Path, tiny: Policy, holds
     groups = example_groups()
     before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
     optimizer = torch.optim.AdamW(tiny.model.parameters(), lr=1e-3)
-    teachers = Teachers(tiny, set(spec.objective.teachers), 0.0)
-    figures = update(spec, Accelerator(cpu=True), teachers, optimizer, groups, 0, Clock())
-    table = TokenTable.build(groups, spec.objective.credits(groups))
+    teachers = Teachers(tiny, spec.objective.teachers, 0.0)
+    table = TokenTable.build(groups, step_advantages(spec.objective.credit, groups).values)
+    figures = update(spec, Processes(Accelerator(cpu=True)), teachers, optimizer, table, 0, Clock())
     # Where all attempts fared alike the credit is zero, and nothing is computed.
-    assert figures["clipped_pg/rows"] == ((table.turn == 0) & (table.credit != 0)).sum().item() > 0
+    assert figures["clipped_pg/rows"] == ((table.turn == 0) & (table.advantage != 0)).sum().item() > 0
     assert any(not torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())
 
 
 def test_a_run_with_all_of_them(folder: Path, tiny: Policy) -> None:
     tiny.model.save_pretrained(folder / "model")
-    tiny.tokenizer.save_pretrained(folder / "model")
+    tiny.codec.tokenizer.save_pretrained(folder / "model")
     run = train(load(write(folder)))
     groups = list(read_groups(run.folder / "trajectories" / "step_1.jsonl"))
     kept = [t for g in groups for t in g.kept]

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sdsearch
+from sdsearch.config.load import load_any
+from sdsearch.config.yaml import LARGEST, MOST_VALUES, parse, write
 from sdsearch.errors import SpecError
-from sdsearch.loading.load import load_any
-from sdsearch.loading.yamltext import LARGEST, MOST_VALUES, parse, write
 
 SECONDS = 10
 """Of processor time for one spec: they take about one."""

@@ -23,26 +23,29 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from sdsearch.agents.local import Local
-from sdsearch.components.component import resolve
-from sdsearch.cost import Clock
+from sdsearch.config.component import resolve
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.question import Hit, Passage, Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.core.usage import Clock
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.evaluate import mean
-from sdsearch.model.policy import Policy
-from sdsearch.model.score import Teachers
-from sdsearch.objective import Objective
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.loss import StepLoss
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.train import train
+from sdsearch.learning.update import update
 from sdsearch.objectives.hints.hindsight import Hindsight
-from sdsearch.retrieval import Cached, Patience
-from sdsearch.rollout import collect
-from sdsearch.spec import load
-from sdsearch.store.checkpoint import load as load_checkpoint
+from sdsearch.policy.policy import Policy
+from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.evaluate import mean
+from sdsearch.runs.checkpoint import load as load_checkpoint
+from sdsearch.spec import Objective, load
 from sdsearch.testing import VOCABULARY, example_trajectory
-from sdsearch.tokens import TokenTable
-from sdsearch.train import train
-from sdsearch.trajectory import Group, Trajectory
-from sdsearch.types import Hit, Passage, Question, Retriever
-from sdsearch.update import update
-from sdsearch.world import World
 
 SERVER = """
 import json, os, sys, time
@@ -89,7 +92,9 @@ import http.client, json, urllib.error, urllib.request
 from pathlib import Path
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.types import Action, Hit, Passage, Retriever
+from sdsearch.contracts.environment import Action
+from sdsearch.core.question import Hit, Passage
+from sdsearch.contracts.retrieval import Retriever
 
 class Web(Retriever):
     """Asks the server whose port is in a file. What it says of an outage names the machine, as such texts do."""
@@ -272,11 +277,11 @@ def test_lost_episodes_are_in_no_credit_no_baseline_and_no_loss(
     groups = [Group(QUESTION, trajectories)]
     distill = {"type": "distill", "hint": "hindsight", "rows": "policy", "divergence": "forward_kl", "top_k": None}
     objective = Objective.model_validate({"credit": [credit], "terms": ["clipped_pg", distill]})
-    credits = objective.credits(groups)
+    credits = step_advantages(objective.credit, groups).values
     assert [c.tolist() for c in credits] == [[right] * 9, [-right] * 4]
     table = TokenTable.build(groups, credits)
     assert table.trajectories == (RIGHT, WRONG)
-    plan = objective.plan(table, 0, 0)
+    plan = StepLoss.of(table, objective.terms, 0, 0)
     everything = torch.arange(len(table))
     assert len(table) == 13
     block = "Earlier attempts:\nCORRECT: two words\nINCORRECT: no search\n\n"
@@ -304,15 +309,19 @@ def test_figures_are_means_over_the_kept_and_the_lost_are_counted() -> None:
 def test_an_update_is_the_same_to_the_bit_beside_lost_episodes(spec: Path) -> None:
     experiment = load(spec)
     assert isinstance(experiment.agent, Local)
-    actor = experiment.agent.open(experiment.environment.protocol)
-    groups = collect(World(experiment.environment), actor, experiment.data.train.questions()[:2], 3, seed=3)
+    session = experiment.agent.open(experiment.environment.protocol)
+    groups = collect(
+        SearchEnvFactory(experiment.environment), session, experiment.data.train.questions()[:2], 3, seed=3
+    )
 
     def updated(groups: Sequence[Group]) -> dict[str, Tensor]:
         assert isinstance(experiment.agent, Local)
         policy = Policy.load(experiment.agent)
         teachers = Teachers(policy, set(), 0.0)
         optimizer = torch.optim.SGD(policy.model.parameters(), lr=1.0)
-        update(experiment, Accelerator(), teachers, optimizer, groups, 0, Clock())
+        assert experiment.objective is not None
+        table = TokenTable.build(groups, step_advantages(experiment.objective.credit, groups).values)
+        update(experiment, Processes(Accelerator()), teachers, optimizer, table, 0, Clock())
         return {name: weight.clone() for name, weight in policy.model.state_dict().items()}
 
     lost = [replace(g.trajectories[0], stop_reason="retriever_unavailable", reward=5.0) for g in groups]

@@ -14,19 +14,21 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, model_validator
 
 from sdsearch.agents.scripted import Scripted
-from sdsearch.components.component import Settings
+from sdsearch.config.component import Settings, families
+from sdsearch.config.yaml import parse, write
+from sdsearch.contracts.loss import Schedule
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.errors import SpecError
-from sdsearch.loading.yamltext import parse, write
-from sdsearch.schedule import Schedule
-from sdsearch.spec import Data, Environment, Evaluate, Experiment, Train, families, load
+from sdsearch.spec import Data, Environment, Evaluate, Experiment, Train, load
 
 TOYS = """
 from pathlib import Path
 from typing import Literal
 
-from sdsearch.types import Dataset, Hit, Passage, Question, Retriever
+from sdsearch.contracts.data import Dataset
+from sdsearch.core.question import Hit, Passage, Question
+from sdsearch.contracts.retrieval import Retriever
 
 
 class Toy(Dataset):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import sdsearch
-from sdsearch.loading.load import load_any
-from sdsearch.loading.yamltext import write
+from sdsearch.config.load import load_any
+from sdsearch.config.yaml import write
 
 FOLDER = Path(sdsearch.__file__).parent / "specs"
 SPECS = sorted(FOLDER.rglob("*.yaml"))

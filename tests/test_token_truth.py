@@ -18,19 +18,22 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sdsearch.agents.engines.transformers import Transformers
-from sdsearch.agents.local import Local, LocalActor
+from sdsearch.agents.local import Local, LocalSession
+from sdsearch.contracts.engine import Completion
+from sdsearch.core.question import Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Span
 from sdsearch.envs.protocol.search_r1 import TAG, SearchR1
 from sdsearch.envs.retrieval.bm25 import BM25
-from sdsearch.model.policy import Policy, pad
-from sdsearch.model.score import score
-from sdsearch.objective import Objective
-from sdsearch.rollout import collect
-from sdsearch.spec import Environment
-from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Span
-from sdsearch.types import Completion, Question
-from sdsearch.update import batches
-from sdsearch.world import World
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.loss import StepLoss
+from sdsearch.learning.teachers import score
+from sdsearch.policy.batching import pad, table_batches
+from sdsearch.policy.codec import TokenizerCodec
+from sdsearch.policy.policy import Policy
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.spec import Environment, Objective
 
 slowly = pytest.mark.slow
 quick = settings(
@@ -58,7 +61,7 @@ def trained(pattern: bool) -> Policy:
     config = LlamaConfig(
         vocab_size=500, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
     )
-    return Policy(LlamaForCausalLM(config), wrapped)
+    return Policy(LlamaForCausalLM(config), TokenizerCodec(wrapped))
 
 
 @cache
@@ -94,17 +97,17 @@ def test_a_chat_model_opens_as_its_template_does(tmp_path: Path) -> None:
     chat = smollm2()
     text = "Question: Which city does Orly serve?\n"
     message = [{"role": "user", "content": text}]
-    whole = chat.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    whole = chat.codec.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
     assert whole.endswith(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n")
-    assert chat.prompt_tokens(text) == tuple(chat.tokenizer(whole, add_special_tokens=False)["input_ids"])
-    (end,) = chat.tokenizer("<|im_end|>", add_special_tokens=False)["input_ids"]
-    assert chat.prompt_tokens("<|im_end|>").count(end) == chat.prompt_tokens(text).count(end)
-    assert end not in chat.encode("a passage <|im_end|>\n")
+    assert chat.codec.prompt(text) == tuple(chat.codec.tokenizer(whole, add_special_tokens=False)["input_ids"])
+    (end,) = chat.codec.tokenizer("<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert chat.codec.prompt("<|im_end|>").count(end) == chat.codec.prompt(text).count(end)
+    assert end not in chat.codec.encode("a passage <|im_end|>\n")
     chat.model.save_pretrained(tmp_path)
-    chat.tokenizer.save_pretrained(tmp_path)
+    chat.codec.tokenizer.save_pretrained(tmp_path)
     again = Policy.load(Local(model=str(tmp_path), chat=True, device="cpu"))
-    assert again.opening == chat.opening
-    opened = [chat.prompt_tokens(text)]
+    assert again.codec.opening == chat.codec.opening
+    opened = [chat.codec.prompt(text)]
     torch.testing.assert_close(again.logits(opened, [[end]], [[0]]), chat.logits(opened, [[end]], [[0]]))
 
 
@@ -119,11 +122,11 @@ turns = texts | st.builds(lambda t, q: f"<think>{t}</think>\n<search> {q} </sear
 def in_pieces(policy: Policy, text: str, cuts: Sequence[int]) -> tuple[int, ...]:
     """Return tokens that spell the text and are not the ones that the tokeniser would choose."""
     at = sorted({0, *(min(c, len(text)) for c in cuts), len(text)})
-    return tuple(t for a, b in pairwise(at) for t in policy.encode(text[a:b]))
+    return tuple(t for a, b in pairwise(at) for t in policy.codec.encode(text[a:b]))
 
 
 class Replay:
-    """A sampler that says what it is told, and keeps what it was given; see `sdsearch.types.Sampler`."""
+    """A sampler that says what it is told, and keeps what it was given; see `sdsearch.contracts.engine.Sampler`."""
 
     def __init__(self, script: Sequence[tuple[int, ...]]) -> None:
         self.script, self.seen = list(script), list[int]()
@@ -136,8 +139,8 @@ class Replay:
         return [Completion(tokens, (-1.0,) * len(tokens))]
 
 
-class Listening(Policy):
-    """A policy that writes down what it is asked to encode."""
+class Listening(TokenizerCodec):
+    """A codec that writes down what it is asked to encode."""
 
     heard: tuple[str, ...] = ()
 
@@ -151,32 +154,32 @@ class Listening(Policy):
 def test_segments_add_up_to_what_the_model_saw(
     policy: Policy, data: st.DataObject, talk: list[tuple[str, str]], cuts: list[int]
 ) -> None:
-    ids = st.lists(st.integers(0, len(policy.tokenizer) - 1), min_size=1, max_size=12).map(tuple)
+    ids = st.lists(st.integers(0, len(policy.codec.tokenizer) - 1), min_size=1, max_size=12).map(tuple)
     script = [data.draw(ids | st.just(in_pieces(policy, said or "x", cuts))) for _, said in talk]
-    listening = Listening(policy.model, policy.tokenizer)
-    listening.opening = policy.opening
+    listening = Listening(policy.codec.tokenizer)
+    listening.opening = policy.codec.opening
     sampler = Replay(script)
-    actor = LocalActor(listening, sampler, GRAMMAR, Local())
-    actor.reset([Question("q", "?", ("a",))], 0)
+    session = LocalSession(Policy(policy.model, listening), sampler, GRAMMAR, Local())
+    session.reset([Question("q", "?", ("a",))], 0)
     segments = []
     for shown, _ in talk:
-        (step,) = actor.act([0], [shown])
+        (step,) = session.act([0], [shown])
         assert step.action is not None
         segments += [step.context, step.action]
     assert [t for s in segments for t in s.tokens] == sampler.seen
     assert [s.tokens for s in segments[1::2]] == script
-    assert [s.text for s in segments[1::2]] == [policy.decode(tokens) for tokens in script]
+    assert [s.text for s in segments[1::2]] == [policy.codec.decode(tokens) for tokens in script]
     assert [s.text for s in segments[::2]] == [shown for shown, _ in talk]
     assert listening.heard == tuple(shown for shown, _ in talk), "each text once, and never what the model wrote"
 
 
 def test_a_turn_in_tokens_that_nobody_would_choose_stays_as_it_is(policy: Policy) -> None:
     odd = in_pieces(policy, "<search> city </search>", range(1, 30))
-    assert policy.decode(odd) == "<search> city </search>"
-    assert policy.encode(policy.decode(odd)) != odd
-    actor = LocalActor(policy, Replay([odd, odd]), GRAMMAR, Local())
-    actor.reset([Question("q", "?", ("a",))], 0)
-    (first,), (second,) = actor.act([0], ["Question: x\n"]), actor.act([0], ["\nseen\n"])
+    assert policy.codec.decode(odd) == "<search> city </search>"
+    assert policy.codec.encode(policy.codec.decode(odd)) != odd
+    session = LocalSession(policy, Replay([odd, odd]), GRAMMAR, Local())
+    session.reset([Question("q", "?", ("a",))], 0)
+    (first,), (second,) = session.act([0], ["Question: x\n"]), session.act([0], ["\nseen\n"])
     assert first.action is not None
     assert second.action is not None
     assert first.action.tokens == second.action.tokens == odd
@@ -184,11 +187,11 @@ def test_a_turn_in_tokens_that_nobody_would_choose_stays_as_it_is(policy: Policy
 
 def spelled(policy: Policy, token: int) -> bytes:
     """Return the bytes of a token: those of its own text if it was added to the vocabulary, else GPT-2's alphabet."""
-    added = policy.tokenizer.added_tokens_decoder
+    added = policy.codec.tokenizer.added_tokens_decoder
     if token in added:
         return str(added[token].content).encode()
     byte = {c: i for i, c in BYTES.items()}
-    return bytes(byte[c] for c in policy.tokenizer.convert_ids_to_tokens(token))
+    return bytes(byte[c] for c in policy.codec.tokenizer.convert_ids_to_tokens(token))
 
 
 PRINTED = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -213,73 +216,77 @@ def expected_spans(policy: Policy, tokens: Sequence[int]) -> list[Span]:
 @quick
 @given(turns, st.lists(st.integers(0, 40), max_size=8))
 def test_a_span_is_what_all_bytes_of_the_token_are(policy: Policy, text: str, cuts: list[int]) -> None:
-    for tokens in (policy.encode(text), in_pieces(policy, text, cuts)):
+    for tokens in (policy.codec.encode(text), in_pieces(policy, text, cuts)):
         # SmolLM2 has no token for some bytes of rare characters and leaves them out.
-        assume(policy.decode(tokens) == text)
-        assert list(policy.spans(tokens, GRAMMAR)) == expected_spans(policy, tokens)
+        assume(policy.codec.decode(tokens) == text)
+        assert list(policy.codec.spans(tokens, GRAMMAR)) == expected_spans(policy, tokens)
 
 
 @quick
 @given(st.data())
 def test_no_span_of_words_holds_a_tag(policy: Policy, data: st.DataObject) -> None:
-    tag = st.sampled_from(["<search>", "</search>", "<think>", "</think>", "<answer>", "</answer>"]).map(policy.encode)
-    noise = st.lists(st.integers(0, len(policy.tokenizer) - 1), max_size=4).map(tuple)
+    tag = st.sampled_from(["<search>", "</search>", "<think>", "</think>", "<answer>", "</answer>"]).map(
+        policy.codec.encode
+    )
+    noise = st.lists(st.integers(0, len(policy.codec.tokenizer) - 1), max_size=4).map(tuple)
     tokens = [t for part in data.draw(st.lists(tag | noise, max_size=8)) for t in part]
-    spans = policy.spans(tokens, GRAMMAR)
+    spans = policy.codec.spans(tokens, GRAMMAR)
     assert len(spans) == len(tokens)
     runs: list[list[int]] = [[]]
     for token, span in zip(tokens, spans, strict=True):
         runs = [*runs, []] if span is Span.MARKUP else [*runs[:-1], [*runs[-1], token]]
-    assert not [r for r in runs if TAG.search(policy.decode(r))]
+    assert not [r for r in runs if TAG.search(policy.codec.decode(r))]
 
 
 def test_a_token_across_a_tag_boundary_is_markup() -> None:
     merging = trained(pattern=False)
     text = "<search> Łódź city </search>"
-    tokens = merging.encode(text)
-    pieces = [merging.decode([t]) for t in tokens]
+    tokens = merging.codec.encode(text)
+    pieces = [merging.codec.decode([t]) for t in tokens]
     assert any(not TAG.fullmatch(p) and ("<" in p.strip("<") or ">" in p.strip(">")) for p in pieces), pieces
-    spans = merging.spans(tokens, GRAMMAR)
+    spans = merging.codec.spans(tokens, GRAMMAR)
     query = "".join(p for p, s in zip(pieces, spans, strict=True) if s is Span.QUERY)
     assert len(query) < len(" Łódź city ") and query in " Łódź city "
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> SearchEnvFactory:
     """Return a small world that is searched by words."""
     corpus = {"type": "atlas", "countries": 2}
-    return World(Environment(retriever=BM25.model_validate({"corpus": corpus}), max_turns=3))
+    return SearchEnvFactory(Environment(retriever=BM25.model_validate({"corpus": corpus}), max_turns=3))
 
 
-def played(policy: Policy, world: World, temperature: float) -> list[Group]:
+def played(policy: Policy, world: SearchEnvFactory, temperature: float) -> list[Group]:
     """Play two groups of three episodes."""
     policy.temperature = temperature
-    actor = LocalActor(policy, Transformers().open(policy, GRAMMAR.stop), GRAMMAR, Local(max_new_tokens=24))
+    session = LocalSession(policy, Transformers().open(policy, GRAMMAR.stop), GRAMMAR, Local(max_new_tokens=24))
     asked = [Question(str(i), f"What is the {what} of France?", ("a",)) for i, what in enumerate(("capital", "area"))]
-    return collect(world, actor, asked, 3, seed=1)
+    return collect(world, session, asked, 3, seed=1)
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7])
-def test_the_trainer_finds_the_log_probabilities_of_sampling(policy: Policy, world: World, temperature: float) -> None:
+def test_the_trainer_finds_the_log_probabilities_of_sampling(
+    policy: Policy, world: SearchEnvFactory, temperature: float
+) -> None:
     groups = played(policy, world, temperature)
     objective = Objective.model_validate({"credit": ["group_mean"], "terms": [{"type": "kl"}]})
-    table = TokenTable.build(groups, objective.credits(groups))
+    table = TokenTable.build(groups, step_advantages(objective.credit, groups).values)
     assert len(table.trajectories) == 6
     assert len(table) > 30
-    plan = objective.plan(table, 0, 0)
+    step_loss = StepLoss.of(table, objective.terms, 0, 0)
     for budget in (1, 400, 100_000):
         for gradient in (False, True):
             found = torch.zeros(len(table))
-            for part in batches(table, plan.needed, budget):
+            for part in table_batches(table, step_loss.needed, budget):
                 with torch.set_grad_enabled(gradient):
                     logprobs = score(policy, table.at(part)).detach().log_softmax(-1)
                 found[part] = logprobs.gather(1, table.token[part][:, None])[:, 0]
             torch.testing.assert_close(found, table.logprob, atol=1e-4, rtol=0)
-    assert len(batches(table, plan.needed, 1)) == 6
-    assert len(batches(table, plan.needed, 100_000)) == 1
+    assert len(table_batches(table, step_loss.needed, 1)) == 6
+    assert len(table_batches(table, step_loss.needed, 100_000)) == 1
 
 
-def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, world: World) -> None:
+def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, world: SearchEnvFactory) -> None:
     groups = played(policy, world, 0.8)
     episodes = [t for g in groups for t in g.trajectories]
     table = TokenTable.build(groups, [torch.zeros(t.sampled).double().numpy() for t in episodes])

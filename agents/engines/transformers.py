@@ -6,14 +6,16 @@ Only the tokens that a turn adds are run through the model; episodes that end le
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from sdsearch.model.cache import Context
-from sdsearch.model.policy import Policy
-from sdsearch.types import Completion, Engine
+from sdsearch.contracts.engine import Completion, Engine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sdsearch.policy.policy import Policy
 
 
 class Transformers(Engine):
@@ -29,32 +31,41 @@ class Transformers(Engine):
 
 
 class TransformersSampler:
-    """Batched ancestral sampling; see `sdsearch.types.Sampler`."""
+    """Batched ancestral sampling; see `sdsearch.contracts.engine.Sampler`."""
 
     def __init__(self, policy: Policy, stop: Sequence[str], settings: Transformers) -> None:
         """Prepare the sampler; the first call may come after the weights have changed."""
+        import torch
+
         self.policy, self.stop, self.settings = policy, tuple(stop), settings
         self.generator = torch.Generator(device=policy.device)
         # A turn can only end with a token whose text holds the last character of a stop string: only then is the
         # turn decoded and searched.
         ends = {s[-1] for s in self.stop}
         size = policy.head.weight.shape[0]
-        known = min(size, len(policy.tokenizer))
-        texts = policy.tokenizer.batch_decode([[i] for i in range(known)], skip_special_tokens=False)
+        known = min(size, len(policy.codec.tokenizer))
+        texts = policy.codec.tokenizer.batch_decode([[i] for i in range(known)], skip_special_tokens=False)
         self.may_end = [bool(ends & set(t)) for t in texts] + [False] * (size - known)
         self.reset(0)
 
     def reset(self, seed: int, greedy: bool = False) -> None:
         """Forget all contexts and seed the sampling; greedy: take the likeliest token instead."""
+        from sdsearch.policy.kv_cache import Context
+
         self.greedy = greedy
         self.generator.manual_seed(seed)
         self.context = Context(self.policy)
         self.rows: list[int] = []
         self.unread: dict[int, int] = {}
 
-    @torch.no_grad()
     def sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
         """Add tokens to the contexts `rows` and sample one turn in each."""
+        import torch
+
+        with torch.no_grad():
+            return self._sample(rows, added, room)
+
+    def _sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
         self.policy.model.eval()
         if self.rows:
             place = {row: i for i, row in enumerate(self.rows)}
@@ -68,7 +79,7 @@ class TransformersSampler:
         tokens: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
         live = [True] * len(rows)
-        end_token = self.policy.tokenizer.eos_token_id
+        end_token = self.policy.codec.tokenizer.eos_token_id
         while True:
             chosen, logprob = self._choose(logits)
             for i, (token, lp) in enumerate(zip(chosen.tolist(), logprob.tolist(), strict=True)):
@@ -85,6 +96,8 @@ class TransformersSampler:
         return [Completion(tuple(t), tuple(p)) for t, p in zip(tokens, logprobs, strict=True)]
 
     def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
         logprobs = logits.log_softmax(-1)
         if self.greedy:
             chosen = logprobs.argmax(-1)
@@ -93,5 +106,5 @@ class TransformersSampler:
         return chosen, logprobs.gather(1, chosen[:, None])[:, 0]
 
     def _stopped(self, tokens: Sequence[int]) -> bool:
-        text = self.policy.decode(tokens)
+        text = self.policy.codec.decode(tokens)
         return any(s in text for s in self.stop)

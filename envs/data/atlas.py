@@ -16,14 +16,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from sdsearch.contracts.data import Corpus, Dataset
+from sdsearch.core.question import Passage, Question
 from sdsearch.envs.data.gazetteer.facts import CLUTTER, Entity, hashed, load
-from sdsearch.envs.data.gazetteer.mistakes import attributes, lookalikes, mistakes
 from sdsearch.envs.data.gazetteer.passages import passage_id, write_passages
 from sdsearch.envs.data.gazetteer.questions import Composed, compose
 from sdsearch.errors import DataError
-from sdsearch.types import Corpus, Dataset, Passage, Question
-
-__all__ = ["AtlasPassages", "AtlasQuestions", "attributes", "lookalikes", "mistakes"]
 
 Kind = Literal["lookup", "bridge", "comparison", "intersection"]
 
@@ -48,10 +46,10 @@ class AtlasPassages(Corpus):
             }
         )
         kept = {key: entity for key, entity in entities.items() if entity.kind in self.kinds}
-        found = tuple(p for p in write_passages(kept) if p.id not in dropped)
-        if not found:
+        corpus = tuple(p for p in write_passages(kept) if p.id not in dropped)
+        if not corpus:
             raise DataError("kinds is empty, expected one or more of airport, city, country")
-        return found
+        return corpus
 
 
 class AtlasQuestions(Dataset):
@@ -92,13 +90,13 @@ class AtlasQuestions(Dataset):
         for kind, group in groups.items():
             Random(f"{self.seed} {kind}").shuffle(group)
         turns = chain.from_iterable(zip_longest(*(groups[kind] for kind in sorted(groups))))
-        found = tuple(question for question in turns if question is not None)[: self.size]
-        if not found:
+        sample = tuple(question for question in turns if question is not None)[: self.size]
+        if not sample:
             raise DataError(
                 f"no questions: split {self.split}, kinds {self.kinds}, hops {self.hops}, countries {self.countries}; "
                 "lookups have 1 hop, bridges 2 to 4, comparisons 2 or 4, intersections 2 to 4"
             )
-        return found
+        return sample
 
     def _keeps(self, made: Composed) -> bool:
         wanted = made.kind in self.kinds and len(made.question.hops) in self.hops and (self.telling or not made.telling)

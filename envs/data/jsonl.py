@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
+from sdsearch.contracts.data import Corpus, Dataset
+from sdsearch.core.question import Passage, Question
 from sdsearch.errors import DataError
-from sdsearch.types import Corpus, Dataset, Passage, Question
 
 
 class JsonlPassages(Corpus):
@@ -85,10 +86,10 @@ class Record(NamedTuple):
         if not isinstance(value, list) or not all(isinstance(a, str | int | float) for a in value):
             got = f"the fields {', '.join(self.fields)}" if value is None else f"the answers {value!r}"
             raise self.wrong(got, f"texts under {' or '.join(names)}")
-        found = tuple(dict.fromkeys(text for a in value if (text := unquoted(str(a).strip()))))
-        if not found:
+        texts = tuple(dict.fromkeys(text for a in value if (text := unquoted(str(a).strip()))))
+        if not texts:
             raise self.wrong("no answer", f"at least one under {' or '.join(names)}")
-        return found
+        return texts
 
 
 def passage(record: Record) -> Passage:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.types import Embedder
+from sdsearch.contracts.retrieval import Embedder
 
 WORD = re.compile(r"\w+")
 
@@ -37,7 +37,7 @@ class Hashing(Embedder):
 
 
 class HashingEncoder:
-    """Queries and passages are embedded alike; see `sdsearch.types.Encoder`."""
+    """Queries and passages are embedded alike; see `sdsearch.contracts.retrieval.Encoder`."""
 
     def __init__(self, dim: int, ngram: int) -> None:
         """Take the sizes of `Hashing`."""

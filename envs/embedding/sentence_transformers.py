@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.contracts.retrieval import Embedder
 from sdsearch.errors import ModelError
-from sdsearch.types import Embedder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -55,7 +55,7 @@ class SentenceTransformers(Embedder):
 
 
 class SentenceEncoder:
-    """An opened sentence-transformers model; see `sdsearch.types.Encoder`."""
+    """An opened sentence-transformers model; see `sdsearch.contracts.retrieval.Encoder`."""
 
     def __init__(self, model: SentenceTransformer, fingerprint: str, query: str, passage: str, batch_size: int) -> None:
         """Take the model, its name for indexes, the two prompts and the size of a forward pass."""

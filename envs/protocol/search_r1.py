@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from sdsearch.envs.tags import BLANK, CONTROL, neutralise, plain
-from sdsearch.types import Action, Grammar, Hit, Question, TextSpan
+from sdsearch.contracts.environment import Action, Grammar, TextSpan
+from sdsearch.core.question import Hit, Question
+from sdsearch.core.safe_text import BLANK, CONTROL, neutralise, plain
 
 NAMES = ("think", "search", "information", "answer")
 # Chat models have tokens of their own for these, which no passage may write.
@@ -42,10 +43,10 @@ class SearchR1(Grammar):
 
     def parse(self, text: str) -> Action:
         """Return the action, control characters as spaces; the text of an invalid one says why, see `action`."""
-        found = action(text)
-        if isinstance(found, str):
-            return Action("invalid", found)
-        return Action(found.kind, CONTROL.sub(" ", text[found.start : found.end]).strip())
+        outcome = action(text)
+        if isinstance(outcome, str):
+            return Action("invalid", outcome)
+        return Action(outcome.kind, CONTROL.sub(" ", text[outcome.start : outcome.end]).strip())
 
     def spans(self, text: str) -> list[TextSpan]:
         """Cut the text: tags are markup, the content of the action is query or answer, all else is think."""
@@ -118,12 +119,12 @@ def disarmed(text: str) -> str:
 
 def cut(text: str) -> Iterator[TextSpan]:
     """Cut a turn's text at its tags; some of the spans may be empty."""
-    found = action(text)
+    outcome = action(text)
     done = 0
     for tag in TAG.finditer(text):
         kind = "think"
-        if isinstance(found, Found) and found.start == done:
-            kind = "query" if found.kind == "search" else "answer"
+        if isinstance(outcome, Found) and outcome.start == done:
+            kind = "query" if outcome.kind == "search" else "answer"
         yield TextSpan(kind, done, tag.start())
         yield TextSpan("markup", tag.start(), tag.end())
         done = tag.end()

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from sdsearch import vectors
-from sdsearch.envs.retrieval.exact import best
-from sdsearch.types import Corpus, Hit, Passage, Retriever
+from sdsearch.contracts.data import Corpus
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.question import Hit, Passage
+from sdsearch.retrieval import vectors
 
 WORD = re.compile(r"\w+")
 
@@ -36,7 +37,7 @@ class BM25(Retriever):
 
 
 class BM25Searcher:
-    """An inverted index with the weights worked out; see `sdsearch.types.Searcher`."""
+    """An inverted index with the weights worked out; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def __init__(self, passages: Sequence[Passage], k1: float, b: float) -> None:
         """Index passages, which come in the order of their ids."""
@@ -56,7 +57,7 @@ class BM25Searcher:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return the `k` best passages of each query; equal scores go by passage id."""
-        found: list[list[Hit]] = []
+        hits: list[list[Hit]] = []
         for query in queries:
             scores = np.zeros(len(self.passages))
             for word in words(query):
@@ -64,8 +65,8 @@ class BM25Searcher:
                     rows, weights = self.postings[word]
                     scores[rows] += weights
             scores = np.round(scores, 6)
-            found.append([Hit(self.passages[j], float(scores[j])) for j in best(scores, k) if scores[j] > 0])
-        return found
+            hits.append([Hit(self.passages[j], float(scores[j])) for j in vectors.best(scores, k) if scores[j] > 0])
+        return hits
 
 
 def words(text: str) -> list[str]:

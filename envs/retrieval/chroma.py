@@ -29,9 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch import vectors
+from sdsearch.contracts.data import Corpus
+from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
+from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import IndexMismatch, RetrieverUnavailable
-from sdsearch.types import Corpus, Embedder, Encoder, Hit, Passage, Retriever
+from sdsearch.retrieval import vectors
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -180,7 +182,7 @@ def check(collection: Collection, facts: Facts) -> None:
 
 
 class ChromaSearcher:
-    """An opened index; see `sdsearch.types.Searcher`. Not fork-safe."""
+    """An opened index; see `sdsearch.contracts.retrieval.Searcher`. Not fork-safe."""
 
     def __init__(self, collection: Collection, encoder: Encoder, passages: Sequence[Passage]) -> None:
         """Take a complete collection and the passages whose ids it holds."""
@@ -195,8 +197,8 @@ class ChromaSearcher:
         # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
         most = min(k + SPARE, len(self.passages))
         with outage("search"):
-            found = self.collection.query(query_embeddings=rows, n_results=most, include=["distances"])
-        return [self._hits(i, d, k) for i, d in zip(found["ids"], found["distances"] or [], strict=True)]
+            response = self.collection.query(query_embeddings=rows, n_results=most, include=["distances"])
+        return [self._hits(i, d, k) for i, d in zip(response["ids"], response["distances"] or [], strict=True)]
 
     def _hits(self, ids: Sequence[str], distances: Sequence[float], k: int) -> list[Hit]:
         if foreign := [i for i in ids if i not in self.passages]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch import vectors
-from sdsearch.types import Corpus, Embedder, Encoder, Hit, Passage, Retriever
+from sdsearch.contracts.data import Corpus
+from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
+from sdsearch.core.question import Hit, Passage
+from sdsearch.retrieval import vectors
 
 CHUNK = 64
 
@@ -44,7 +45,7 @@ class Exact(Retriever):
 
 
 class ExactSearcher:
-    """Passages and their vectors; see `sdsearch.types.Searcher`."""
+    """Passages and their vectors; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def __init__(self, passages: Sequence[Passage], rows: NDArray[np.float32], encoder: Encoder) -> None:
         """Take passages in the order of their ids and their unit vectors [len(passages), dim]."""
@@ -52,20 +53,10 @@ class ExactSearcher:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return the `k` nearest passages of each query; scores are cosines, equal ones go by passage id."""
-        found: list[list[Hit]] = []
+        hits: list[list[Hit]] = []
         for i in range(0, len(queries), CHUNK):
             batch = self.encoder.encode_queries(queries[i : i + CHUNK])
             # Six decimals: rounding noise of the product must not decide between equal passages.
             scores = np.round(batch @ self.rows.T, 6)
-            found += [[Hit(self.passages[j], float(row[j])) for j in best(row, k)] for row in scores]
-        return found
-
-
-def best(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:
-    """Return the indices of the `k` highest scores, highest first, equal ones in the order of the indices."""
-    k = min(k, len(scores))
-    if k < 1:
-        return np.zeros(0, np.intp)
-    least = np.partition(scores, len(scores) - k)[len(scores) - k]
-    candidates = np.flatnonzero(scores >= least)
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
+            hits += [[Hit(self.passages[j], float(row[j])) for j in vectors.best(row, k)] for row in scores]
+        return hits

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from sdsearch.contracts.data import Corpus
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import ComponentError, RetrieverUnavailable
-from sdsearch.types import Corpus, Hit, Passage, Retriever
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document
@@ -73,7 +75,7 @@ class LangChain(Retriever):
 
 
 class LangChainSearcher:
-    """An opened LangChain retriever; see `sdsearch.types.Searcher`."""
+    """An opened LangChain retriever; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def __init__(self, settings: LangChain, retriever: BaseRetriever) -> None:
         """Take the settings and the retriever."""
@@ -87,13 +89,13 @@ class LangChainSearcher:
         if not queries:
             return []
         try:
-            found = self.retriever.batch(list(queries), {"max_concurrency": self.settings.max_concurrency})
+            results = self.retriever.batch(list(queries), {"max_concurrency": self.settings.max_concurrency})
         except MISTAKES:
             raise
         except Exception as error:
             name = type(self.retriever).__name__
             raise RetrieverUnavailable(f"{name} could not search ({type(error).__name__})") from error
-        return [self._hits(documents, k) for documents in found]
+        return [self._hits(documents, k) for documents in results]
 
     def _hits(self, documents: Sequence[Document], k: int) -> list[Hit]:
         hits: dict[str, Hit] = {}
@@ -106,9 +108,9 @@ class LangChainSearcher:
     def _passage(self, document: Document) -> Passage:
         text = document.page_content
         title = str(document.metadata.get(self.settings.title_key) or "")
-        own = document.id or document.metadata.get(self.settings.id_key)
+        key = document.id or document.metadata.get(self.settings.id_key)
         # Ids tell passages apart: where the store has none, the text itself has to.
-        id_ = str(own) if own is not None else hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:16]
+        id_ = str(key) if key is not None else hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:16]
         return Passage(id_, title, text.removeprefix(f"{title}\n") if title else text)
 
 

@@ -14,12 +14,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sdsearch import vectors
+from sdsearch.contracts.data import Corpus
+from sdsearch.contracts.retrieval import Retriever, Searcher
+from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RecordingError, RetrieverUnavailable
-from sdsearch.retrieval import checked
-from sdsearch.types import Corpus, Hit, Passage, Retriever, Searcher
+from sdsearch.retrieval import vectors
+from sdsearch.retrieval.cached import checked
+from sdsearch.terminal.waiting import alone
 
-SCHEMA = "sdsearch.retrieval/1"
+SCHEMA = "sdsearch.retrieval.cached/1"
 PLACES = ("path", "host", "port", "ssl")
 """Settings that say where something is, not what it answers."""
 
@@ -50,9 +53,9 @@ class Recorded(Retriever):
         recording = Recording(path)
         facts = None if self.of is None else origin(self.of)
         if recording.header and facts and (wrong := [n for n in facts if recording.header.get(n) != facts[n]]):
-            said = "; ".join(f"its {n} is {recording.header.get(n)!s:.300}, expected {facts[n]!s:.300}" for n in wrong)
+            diff = "; ".join(f"its {n} is {recording.header.get(n)!s:.300}, expected {facts[n]!s:.300}" for n in wrong)
             raise RecordingError(
-                f"{path} was recorded from something else: {said}. Name another `path`, or leave `of` out to replay it "
+                f"{path} was recorded from something else: {diff}. Name another `path`, or leave `of` out to replay it "
                 "all the same"
             )
         if replay or self.of is None:
@@ -63,7 +66,7 @@ class Recorded(Retriever):
 
 
 class RecordedSearcher:
-    """An opened recording; see `sdsearch.types.Searcher`."""
+    """An opened recording; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def __init__(self, recording: Recording, searcher: Searcher | None = None) -> None:
         """Take the recording, and what answers the queries that are not in it, if anything does."""
@@ -76,10 +79,10 @@ class RecordedSearcher:
         if missing := [q for q in dict.fromkeys(queries) if (q, k) not in answers]:
             if self.searcher is None:
                 raise RecordingError(self.unseen(missing[0], k))
-            found = checked(self.searcher.search(missing, k), len(missing), k)
+            results = checked(self.searcher.search(missing, k), len(missing), k)
             # A call that was given up on may still come back, beside a later one.
             with self.writing:
-                new = [(q, hits) for q, hits in zip(missing, found, strict=True) if (q, k) not in answers]
+                new = [(q, hits) for q, hits in zip(missing, results, strict=True) if (q, k) not in answers]
                 self.recording.add(new, k)
         return [list(answers[q, k]) for q in queries]
 
@@ -133,20 +136,20 @@ class Recording:
     def add(self, answers: Iterable[tuple[str, Sequence[Hit]]], k: int) -> None:
         """Append answers, with the passages that the file does not hold yet, and learn them."""
         lines: list[dict[str, Any]] = []
-        told = dict(self.passages)
+        passages = dict(self.passages)
         for query, hits in answers:
             for passage in (h.passage for h in hits):
-                if told.get(passage.id) != passage:
+                if passages.get(passage.id) != passage:
                     lines.append({"passage": {"id": passage.id, "title": passage.title, "text": passage.text}})
-                    told[passage.id] = passage
+                    passages[passage.id] = passage
             lines.append({"query": query, "k": k, "hits": [[h.passage.id, float(h.score)] for h in hits]})
         self.append(lines)
 
     def append(self, lines: Sequence[dict[str, Any]]) -> None:
         """Write lines to the disk and learn them; half a line that a crash left behind is removed first."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as file:
-            vectors.lock(file, f"waiting for another process that writes to {self.path}")
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        with alone(lock, f"waiting for another process that writes to {self.path}"), self.path.open("a+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             if file.read(1) not in (b"", b"\n"):
                 file.truncate(len(whole(self.path.read_bytes())))

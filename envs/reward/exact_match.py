@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sdsearch import metrics
-from sdsearch.types import Reward
+from sdsearch.contracts.environment import Reward
+from sdsearch.core.answers import exact_match
 
 
 class ExactMatch(Reward):
     """Whether the answer equals an accepted one once case, punctuation and articles are set aside."""
 
     def score(self, answer: str | None, answers: Sequence[str]) -> float:
-        return metrics.exact_match(answer, answers)
+        return exact_match(answer, answers)

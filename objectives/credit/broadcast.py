@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.contracts.credit import Advantages, Credit, Probe
+from sdsearch.core.trajectory import Group
 from sdsearch.crediting.wrapper import Wrapper
-from sdsearch.objective import Credit
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group
 
 
 class Broadcast(Wrapper):
@@ -24,9 +23,9 @@ class Broadcast(Wrapper):
     of: Credit = Field(default="gigpo", validate_default=True)
     """The credit whose sum per trajectory is kept, and whose places are lost."""
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
-        return [self.of.weight * level(part) for part in self.of.credits(groups, probe)]
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        values, targets = self.of.weighted(groups, probe)
+        return Advantages([level(part) for part in values], targets)
 
 
 def level(part: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,29 +12,26 @@ rollouts share is credited once for each of them, as it is in the update.
 from __future__ import annotations
 
 from statistics import fmean
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sdsearch.crediting.forest import outcomes, worth
-from sdsearch.crediting.returns import per_turn
-from sdsearch.objective import Credit
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.branching import outcomes, worth
+from sdsearch.crediting.per_turn import per_turn
 
 
-class CARL(Credit):
+class CARL(GroupCredit):
     """E[R(after)] - E[R(before)] on the tokens of a turn in a critical state; NaN, never credited, on all others."""
 
-    def objection(self, experiment: Any) -> str | None:
-        """See `Component`."""
-        rollouts = experiment.train.rollouts.type
+    def objection(self, conditions: Conditions) -> str | None:
+        rollouts = conditions.rollouts
         if rollouts in ("critical", "tree", "entropy_branching"):
             return None
         return f"got rollouts {rollouts}, which never fork: expected `train: {{rollouts: {{type: critical}}}}`"
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def of_group(self, group: Group) -> Numbers:
         every = enumerate(group.trajectories)
         return [per_turn(t, [self.edge(group, i, n) for n in range(len(t.actions))]) for i, t in every if not t.lost]
 

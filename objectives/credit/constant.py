@@ -6,14 +6,12 @@ optimiser, not by credit. Everything a method gains has to be gained beyond it.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sdsearch.objective import Credit, whole
-from sdsearch.trajectory import Group
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import whole
 
 
-class Constant(Credit):
+class Constant(GroupCredit):
     """`value` on every sampled token."""
 
     value: float = 1.0
@@ -23,6 +21,5 @@ class Constant(Credit):
     def heeds_reward(self) -> bool:
         return False
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def of_group(self, group: Group) -> Numbers:
         return [whole(t, self.value) for t in group.kept]

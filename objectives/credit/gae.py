@@ -6,18 +6,17 @@ the critic learns once it has been asked. With rollouts that branch (`tree`) a s
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.objections import two_critics
-from sdsearch.crediting.returns import discounted, kept
-from sdsearch.crediting.whitening import whitened
-from sdsearch.objective import Credit
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group, Trajectory
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Probe
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.incompatible import two_critics
+from sdsearch.crediting.per_turn import discounted, kept, whitened
 
 
 class GAE(Credit):
@@ -37,13 +36,13 @@ class GAE(Credit):
     def needs(self) -> frozenset[str]:
         return frozenset({"critic"})
 
-    def objection(self, experiment: Any) -> str | None:
-        return two_critics(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return two_critics(conditions)
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        found = [self.estimate(t, v) for t, v in zip(kept(groups), probe.values(groups), strict=True)]
-        probe.learn(groups, [targets for _, targets in found])
-        return whitened([advantages for advantages, _ in found], probe)
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        estimates = [self.estimate(t, v) for t, v in zip(kept(groups), probe.values(groups), strict=True)]
+        values = whitened([advantages for advantages, _ in estimates], probe)
+        return Advantages(values, [targets for _, targets in estimates])
 
     def estimate(self, trajectory: Trajectory, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         """Return advantages and the critic's targets, both [sampled]; NaN: none. `values`: [sampled + 1]."""

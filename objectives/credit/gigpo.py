@@ -9,21 +9,19 @@ from a ratio of 0.95 on (0.9 in its search example); an invalid action's notice 
 """
 
 from difflib import SequenceMatcher
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.anchors import anchors, compared, returns
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import per_turn
-from sdsearch.objective import Credit
-from sdsearch.objectives.credit.group_mean import GroupMean
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.baselines import Scale, anchors, compared, group_advantages, returns
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import by_trajectory, per_turn
 
 
-class GiGPO(Credit):
+class GiGPO(GroupCredit):
     """A_episode + step_weight * A_step on the tokens of each turn; a turn that is alone at its anchor has A_step 0."""
 
     step_weight: float = 1.0
@@ -36,24 +34,21 @@ class GiGPO(Credit):
     """Anchors are the same from this ratio of `difflib` on (to the first of a kind); 1: only equal ones, as fits ids:
     one passage is the same everywhere, and a list of three with another one in it has a ratio of 0.67 at most."""
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
-        scale = GroupMean(scale="none" if self.norm == "mean_norm" else "std")
-        episode = scale.advantages([t.reward for t in group.kept])
+    def of_group(self, group: Group) -> Numbers:
+        scale: Scale = "none" if self.norm == "mean_norm" else "std"
+        episodes = group_advantages([t.reward for t in group.kept], scale)
         shown = [a for t in group.kept for a in anchors(t)]
         kinds: list[tuple[str, ...]] = []
         for anchor in shown:
             if not any(self.same(anchor, k) for k in kinds):
                 kinds.append(anchor)
         keys = [next(i for i, k in enumerate(kinds) if self.same(anchor, k)) for anchor in shown]
-        steps = iter(compared(keys, [r for t in group.kept for r in returns(t, self.gamma)], scale))
-        return [
-            per_turn(t, [a + self.step_weight * next(steps) for _ in t.actions])
-            for t, a in zip(group.kept, episode, strict=True)
-        ]
+        steps = compared(keys, [r for t in group.kept for r in returns(t, self.gamma)], scale)
+        rows = zip(group.kept, episodes, by_trajectory(group.kept, steps), strict=True)
+        return [per_turn(t, episode + self.step_weight * step) for t, episode, step in rows]
 
     def same(self, one: tuple[str, ...], two: tuple[str, ...]) -> bool:
         """Say whether two anchors count as one."""

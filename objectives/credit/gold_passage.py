@@ -9,21 +9,20 @@ It is a control of ours: no paper has exactly this.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.annotations import annotated, new_hits
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import discounted, per_turn
-from sdsearch.crediting.turns import pooled
-from sdsearch.objective import Credit
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.gold import annotated, new_hits
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import discounted, per_turn, pooled
 
 
-class GoldPassage(Credit):
+class GoldPassage(GroupCredit):
     """Standardised shares of the gold passages on the tokens of each turn. Raises `DataError` where none is named."""
 
     asks: ClassVar[str] = "annotations (gold passages)"
@@ -36,13 +35,12 @@ class GoldPassage(Credit):
     def heeds_reward(self) -> bool:
         return False
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def of_group(self, group: Group) -> Numbers:
         gold = annotated(group.question)
         rewards = [np.array([len(new & gold) / len(gold) for new in new_hits(t)]) for t in group.kept]
         if self.returns == "discounted":
-            rewards = [discounted(own, self.gamma) for own in rewards]
-        return [per_turn(t, own) for t, own in zip(group.kept, pooled(rewards), strict=True)]
+            rewards = [discounted(numbers, self.gamma) for numbers in rewards]
+        return [per_turn(t, numbers) for t, numbers in zip(group.kept, pooled(rewards), strict=True)]

@@ -6,20 +6,18 @@ A = A_group + w * norm(Q) over the group; negative norm(Q) of successes, which a
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.anchors import returns
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import per_turn
-from sdsearch.crediting.turns import means, pooled
-from sdsearch.objective import Credit, Hint
-from sdsearch.objectives.credit.group_mean import GroupMean
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group, Trajectory
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.contracts.hint import Hint
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.baselines import group_advantages, returns
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import by_group, means, per_turn, pooled
 
 
 class HCAPO(Credit):
@@ -38,19 +36,20 @@ class HCAPO(Credit):
     smoothing: float = Field(0.0, ge=0, lt=1)
     """The next turn's part in a turn's rho. The source's form is not known to us; its value is 0.5, where it is on."""
 
-    def objection(self, experiment: Any) -> str | None:
+    def objection(self, conditions: Conditions) -> str | None:
         turned = None if self.clip[0] < self.clip[1] else f"got clip: {[*self.clip]}, expected the lower bound first"
-        return turned or alone(experiment) or self.hint.objection(experiment)
+        return turned or alone(conditions) or self.hint.objection(conditions)
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts]
-        found, scored = [], iter(probe.logprobs(groups, hints))
-        for group in (g.kept for g in groups if g.kept):
-            micros = pooled([self.value(t, means(t, next(scored))) for t in group])
-            for t, a, micro in zip(group, GroupMean().advantages([t.reward for t in group]), micros, strict=True):
-                own = np.nan_to_num(np.maximum(micro, 0.0) if t.reward > 0 else micro)
-                found.append(per_turn(t, a + self.micro_weight * own))
-        return found
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        hints = [hint for texts in self.hint.texts(groups, probe.seed) for hint in texts]
+        advantages: Numbers = []
+        for group, logprobs in by_group(groups, probe.logprobs(groups, hints)):
+            values = [self.value(t, means(t, numbers)) for t, numbers in zip(group.kept, logprobs, strict=True)]
+            macros = group_advantages([t.reward for t in group.kept])
+            for t, macro, micro in zip(group.kept, macros, pooled(values), strict=True):
+                raised = np.nan_to_num(np.maximum(micro, 0.0) if t.reward > 0 else micro)
+                advantages.append(per_turn(t, macro + self.micro_weight * raised))
+        return Advantages(advantages)
 
     def value(self, trajectory: Trajectory, logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return Q of each turn from the mean log-probabilities of its tokens in hindsight: [turns] -> [turns]."""

@@ -10,21 +10,18 @@ history than a depth asks for is compared by all that it has.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.anchors import anchors, compared, returns
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import per_turn
-from sdsearch.objective import Credit
-from sdsearch.objectives.credit.group_mean import GroupMean
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.baselines import anchors, compared, group_advantages, returns
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import by_trajectory, per_turn
 
 
-class HGPO(Credit):
+class HGPO(GroupCredit):
     """A_episode + step_weight * the weighted mean of the steps' advantages at each depth, on each turn's tokens."""
 
     step_weight: float = 1.0
@@ -36,20 +33,16 @@ class HGPO(Credit):
     gamma: float = Field(0.95, gt=0, le=1)
     """The return of a turn is the reward, discounted once for each turn that follows."""
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
-        centred = GroupMean(scale="none")
-        episode = centred.advantages([t.reward for t in group.kept])
+    def of_group(self, group: Group) -> Numbers:
+        episodes = group_advantages([t.reward for t in group.kept], "none")
         values = [r for t in group.kept for r in returns(t, self.gamma)]
         depths = range(self.depth + 1)
         ways = [[a[max(0, i - d) : i + 1] for a in map(anchors, group.kept) for i in range(len(a))] for d in depths]
-        levels = np.array([compared([tuple(w) for w in way], values, centred) for way in ways])
+        levels = np.array([compared([tuple(w) for w in way], values, "none") for way in ways])
         weights = np.array([(d + 1.0) ** self.alpha for d in depths])[:, None] * (levels != 0)
-        steps = iter((weights * levels).sum(0) / np.maximum(weights.sum(0), 1.0))
-        return [
-            per_turn(t, [a + self.step_weight * next(steps) for _ in t.actions])
-            for t, a in zip(group.kept, episode, strict=True)
-        ]
+        steps = (weights * levels).sum(0) / np.maximum(weights.sum(0), 1.0)
+        rows = zip(group.kept, episodes, by_trajectory(group.kept, steps), strict=True)
+        return [per_turn(t, episode + self.step_weight * step) for t, episode, step in rows]

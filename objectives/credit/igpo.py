@@ -10,20 +10,19 @@ code centres per token position, without a scale.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.annotations import answered
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import discounted, per_turn
-from sdsearch.crediting.turns import pooled
-from sdsearch.metrics import f1
-from sdsearch.objective import Credit
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group, Trajectory
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.core.answers import f1
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.gold import answered
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import by_group, discounted, per_turn, pooled
 
 
 class IGPO(Credit):
@@ -39,18 +38,17 @@ class IGPO(Credit):
     def heeds_reward(self) -> bool:
         return self.outcome == "reward"
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         answered(groups)
-        told = iter(probe.answer_logprobs(groups))
-        found = []
-        for group in groups:
-            rewards = pooled([self.rewards(t, next(told)) for t in group.kept])
+        advantages: Numbers = []
+        for group, logprobs in by_group(groups, probe.answer_logprobs(groups)):
+            rewards = pooled([self.rewards(t, numbers) for t, numbers in zip(group.kept, logprobs, strict=True)])
             pairs = zip(group.kept, rewards, strict=True)
-            found += [per_turn(t, discounted(own, self.gamma)) for t, own in pairs]
-        return found
+            advantages += [per_turn(t, discounted(numbers, self.gamma)) for t, numbers in pairs]
+        return Advantages(advantages)
 
     def rewards(self, trajectory: Trajectory, logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the reward of each turn from the answers' log-probabilities: [turns + 1, answers] -> [turns]."""

@@ -7,27 +7,20 @@ rollouts that branch, such as `tree`, a shared turn is credited once for each le
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
-
-from sdsearch.crediting.objections import alone
-from sdsearch.objective import Credit, whole
-from sdsearch.trajectory import Group
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import whole
 
 
-class LeaveOneOut(Credit):
+class LeaveOneOut(GroupCredit):
     """n / (n - 1) * (R - mean), on every sampled token. A group of one keeps its reward: it has no baseline."""
 
-    def objection(self, experiment: Experiment) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def of_group(self, group: Group) -> Numbers:
         total, others = sum(t.reward for t in group.kept), len(group.kept) - 1
         if others > 0 and len({t.reward for t in group.kept}) == 1:
             return [whole(t, 0.0) for t in group.kept]  # rounding would look like contrast

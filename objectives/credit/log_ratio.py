@@ -6,17 +6,17 @@ SDPO (2601.20802). It is also what a `distill` term says of a token, so that it 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.returns import by_turn, kept, per_turn
-from sdsearch.objective import Credit, Hint, Teacher
-from sdsearch.objectives.terms.distill import SELF
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group, Span
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.contracts.hint import Hint, Teacher
+from sdsearch.core.trajectory import Group, Span
+from sdsearch.crediting.incompatible import SELF
+from sdsearch.crediting.per_turn import by_turn, kept, per_turn
 
 
 class LogRatio(Credit):
@@ -39,21 +39,21 @@ class LogRatio(Credit):
     def heeds_reward(self) -> bool:
         return False
 
-    def objection(self, experiment: Any) -> str | None:
+    def objection(self, conditions: Conditions) -> str | None:
         if self.hint is None:
             return SELF if self.teacher == "live" else None
-        return self.hint.objection(experiment)
+        return self.hint.objection(conditions)
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        hints = [told for texts in self.hint.texts(groups, probe.seed) for told in texts] if self.hint else None
-        found = []
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        hints = [hint for texts in self.hint.texts(groups, probe.seed) for hint in texts] if self.hint else None
+        advantages: Numbers = []
         for t, taught in zip(kept(groups), probe.logprobs(groups, hints, self.teacher), strict=True):
             spans = np.array([s for a in t.actions for s in a.spans], np.int8)
-            own = np.array([p for a in t.actions for p in a.logprobs], np.float64)
+            logprobs = np.array([p for a in t.actions for p in a.logprobs], np.float64)
             mine = (spans == Span[self.rows.upper()]) if self.rows != "policy" else np.ones(len(spans), bool)
-            gaps = np.where(mine, taught - own, np.nan)
+            gaps = np.where(mine, taught - logprobs, np.nan)
             if self.per == "turn":
                 turns = [part[~np.isnan(part)] for part in by_turn(t, gaps)]
                 gaps = np.where(mine, per_turn(t, [p.mean() if len(p) else np.nan for p in turns]), np.nan)
-            found.append(gaps)
-        return found
+            advantages.append(gaps)
+        return Advantages(advantages)

@@ -10,20 +10,20 @@ without a result has a turn reward of 0 and is "up to there" as a whole.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.annotations import annotated, shows_answer
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import per_turn, standardised
-from sdsearch.objective import Credit
-from sdsearch.trajectory import Group, Trajectory
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.gold import annotated, shows_answer
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import per_turn, standardised
 
 
-class MTGRPO(Credit):
+class MTGRPO(GroupCredit):
     """Two numbers per trajectory, before and after its first search result, on the tokens of the turns."""
 
     asks: ClassVar[str] = "the gold answer or gold passages"
@@ -36,19 +36,18 @@ class MTGRPO(Credit):
     gamma: float = Field(1.0, gt=0, le=1)
     """The factor of the outcome in "cae"."""
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def of_group(self, group: Group) -> Numbers:
         first = [next((i for i, n in enumerate(t.turns) if n.kind == "search"), len(t.turns)) for t in group.kept]
-        found = np.array([self.found(t, i) for t, i in zip(group.kept, first, strict=True)])
+        search_rewards = np.array([self.found(t, i) for t, i in zip(group.kept, first, strict=True)])
         rewards = np.array([t.reward for t in group.kept])
         after = standardised(rewards)
         if self.variant == "aae":
-            before = after + self.coefficient * standardised(found)
+            before = after + self.coefficient * standardised(search_rewards)
         else:
-            before = standardised(found + self.gamma * rewards)
+            before = standardised(search_rewards + self.gamma * rewards)
         rows = zip(group.kept, first, before, after, strict=True)
         return [per_turn(t, [b if i <= last else a for i in range(len(t.actions))]) for t, last, b, a in rows]
 

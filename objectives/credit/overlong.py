@@ -13,15 +13,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.returns import kept
-from sdsearch.crediting.rewards import rewarded
-from sdsearch.crediting.wrapper import RewardWrapper
-from sdsearch.objective import whole
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group
+from sdsearch.contracts.credit import Advantages, Probe
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import kept, whole
+from sdsearch.crediting.wrapper import RewardWrapper, rewarded
 
 
 class Overlong(RewardWrapper):
@@ -36,12 +33,11 @@ class Overlong(RewardWrapper):
     drop: tuple[Literal["max_turns", "context_full"], ...] = ("context_full",)
     """The stop reasons of trajectories that are never credited."""
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         rewards = [t.reward - self.penalty * self.used(t.sampled) for t in kept(groups)]
-        found = self.of.credits(rewarded(groups, rewards), probe)
-        pairs = zip(kept(groups), found, strict=True)
-        return [whole(t, np.nan) if t.stop_reason in self.drop else self.of.weight * part for t, part in pairs]
+        values, targets = self.of.weighted(rewarded(groups, rewards), probe)
+        pairs = zip(kept(groups), values, strict=True)
+        return Advantages([whole(t, np.nan) if t.stop_reason in self.drop else part for t, part in pairs], targets)
 
     def used(self, length: int) -> float:
         """Return the share of the buffer that a length has used up, between 0 and 1."""

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sdsearch.crediting.returns import kept, per_turn
-from sdsearch.objective import Credit, whole
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group
+from sdsearch.contracts.credit import Advantages, Credit, Probe
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import kept, per_turn, whole
 
 
 class Random(Credit):
@@ -28,13 +26,12 @@ class Random(Credit):
     def heeds_reward(self) -> bool:
         return False
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         dice = np.random.default_rng(probe.seed)
         match self.level:
             case "trajectory":
-                return [whole(t, dice.standard_normal()) for t in kept(groups)]
+                return Advantages([whole(t, dice.standard_normal()) for t in kept(groups)])
             case "turn":
-                return [per_turn(t, dice.standard_normal(len(t.actions))) for t in kept(groups)]
+                return Advantages([per_turn(t, dice.standard_normal(len(t.actions))) for t in kept(groups)])
             case "token":
-                return [dice.standard_normal(t.sampled) for t in kept(groups)]
+                return Advantages([dice.standard_normal(t.sampled) for t in kept(groups)])

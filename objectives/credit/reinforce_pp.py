@@ -10,21 +10,15 @@ clip that goes with it is `clipped_pg`'s. A discount counts sampled tokens only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import discounted, kept
-from sdsearch.crediting.whitening import whitened
-from sdsearch.objective import Credit
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Probe
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import discounted, kept, whitened
 
 
 class ReinforcePP(Credit):
@@ -41,11 +35,10 @@ class ReinforcePP(Credit):
     def needs(self) -> frozenset[str]:
         return frozenset({"frozen"} if self.kl else ())
 
-    def objection(self, experiment: Experiment) -> str | None:
-        return alone(experiment) if self.baseline else None
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions) if self.baseline else None
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         means = [np.mean([t.reward for t in g.kept]) if self.baseline else 0.0 for g in groups for _ in g.kept]
         first = probe.logprobs(groups, teacher="frozen") if self.kl else []
         parts = []
@@ -54,4 +47,4 @@ class ReinforcePP(Credit):
             rewards = -self.kl * (then - first[i]) if self.kl else np.zeros(len(then))
             rewards[-1:] += trajectory.reward - mean
             parts.append(discounted(rewards, self.gamma))
-        return whitened(parts, probe)
+        return Advantages(whitened(parts, probe))

@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sdsearch.crediting.rewards import rewarded
-from sdsearch.crediting.wrapper import RewardWrapper
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group
+from sdsearch.contracts.credit import Advantages, Probe
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.wrapper import RewardWrapper, rewarded
 
 
 class ShuffledReward(RewardWrapper):
@@ -26,11 +22,9 @@ class ShuffledReward(RewardWrapper):
     within: Literal["step", "group"] = "step"
     """Among whom the rewards are dealt out anew."""
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         dice = Random(f"shuffled_reward/{probe.seed}")
         lots = [[t.reward for t in g.kept] for g in groups]
         if self.within == "step":
             lots = [[r for lot in lots for r in lot]]
-        found = self.of.credits(rewarded(groups, [r for lot in lots for r in dice.sample(lot, len(lot))]), probe)
-        return [self.of.weight * part for part in found]
+        return self.of.weighted(rewarded(groups, [r for lot in lots for r in dice.sample(lot, len(lot))]), probe)

@@ -6,23 +6,22 @@ Deviations: the hops' queries stand for the keywords, each compared with its nea
 that are new stands for TF-IDF similarities, and returns-to-go, standardised over the group's turns, for PPO's critic.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.annotations import annotated, new_hits
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import discounted, per_turn
-from sdsearch.crediting.turns import pooled
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.answers import f1
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.gold import annotated, new_hits
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import discounted, per_turn, pooled
 from sdsearch.errors import DataError
-from sdsearch.metrics import f1
-from sdsearch.objective import Credit
-from sdsearch.trajectory import Group, Trajectory
 
 
-class StepSearch(Credit):
+class StepSearch(GroupCredit):
     """Standardised returns-to-go on the tokens of each turn. Raises `DataError` without gold passages and hops."""
 
     asks: ClassVar[str] = "annotations (gold passages, hops)"
@@ -39,14 +38,14 @@ class StepSearch(Credit):
     def heeds_reward(self) -> bool:
         return False
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+    def of_group(self, group: Group) -> Numbers:
         if not group.question.hops:
             raise DataError(f"question {group.question.id!r}: got no hops, expected data with a decomposition: atlas")
         returns = pooled([discounted(self.rewards(t), self.gamma) for t in group.kept])
-        return [per_turn(t, own) for t, own in zip(group.kept, returns, strict=True)]
+        return [per_turn(t, numbers) for t, numbers in zip(group.kept, returns, strict=True)]
 
     def rewards(self, trajectory: Trajectory) -> list[float]:
         """Return the reward of each turn."""

@@ -6,19 +6,19 @@ Deviations: returns-to-go, standardised over the group's turns, stand for PPO's 
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.annotations import answered
-from sdsearch.crediting.objections import alone
-from sdsearch.crediting.returns import discounted, per_turn
-from sdsearch.crediting.turns import pooled
-from sdsearch.objective import Credit, Teacher
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group, Trajectory
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.contracts.hint import Teacher
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.gold import answered
+from sdsearch.crediting.incompatible import alone
+from sdsearch.crediting.per_turn import by_group, discounted, per_turn, pooled
 
 
 class TIPS(Credit):
@@ -38,17 +38,17 @@ class TIPS(Credit):
     def needs(self) -> frozenset[str]:
         return frozenset({self.teacher}) - {"live"}
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         answered(groups)
-        told = iter(probe.answer_logprobs(groups, self.teacher))
-        found = []
-        for group in groups:
-            returns = pooled([discounted(self.rewards(t, next(told)), self.gamma) for t in group.kept])
-            found += [per_turn(t, own) for t, own in zip(group.kept, returns, strict=True)]
-        return found
+        advantages: Numbers = []
+        for group, logprobs in by_group(groups, probe.answer_logprobs(groups, self.teacher)):
+            rewards = [self.rewards(t, numbers) for t, numbers in zip(group.kept, logprobs, strict=True)]
+            returns = pooled([discounted(numbers, self.gamma) for numbers in rewards])
+            advantages += [per_turn(t, numbers) for t, numbers in zip(group.kept, returns, strict=True)]
+        return Advantages(advantages)
 
     def rewards(self, trajectory: Trajectory, logprobs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the reward of each turn from the answers' log-probabilities: [turns + 1, answers] -> [turns]."""

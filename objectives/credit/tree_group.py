@@ -9,29 +9,25 @@ Deviations: a leaf that is alone in its tree has 0 from within; a shared beginni
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from sdsearch.crediting.forest import owner
-from sdsearch.crediting.returns import standardised
-from sdsearch.objective import Credit, whole
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.branching import owner
+from sdsearch.crediting.per_turn import standardised, whole
 
 
-class TreeGroup(Credit):
+class TreeGroup(GroupCredit):
     """The sum of both standardised rewards, on every sampled token."""
 
-    def objection(self, experiment: Any) -> str | None:
-        """See `Component`."""
-        rollouts = experiment.train.rollouts.type
+    def objection(self, conditions: Conditions) -> str | None:
+        rollouts = conditions.rollouts
         if rollouts in ("tree", "entropy_branching", "critical"):
             return None
         return f"got rollouts {rollouts}, which have no trees: expected `train: {{rollouts: {{type: tree}}}}`"
 
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
+    def of_group(self, group: Group) -> Numbers:
         roots = np.array([owner(group, (i, 0))[0] for i, t in enumerate(group.trajectories) if not t.lost])
         rewards = np.array([t.reward for t in group.kept])
         advantages = standardised(rewards)

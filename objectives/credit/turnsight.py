@@ -8,18 +8,15 @@ the majority's sign, in units of the group's root mean square.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.returns import kept, per_turn
-from sdsearch.crediting.turns import agreed, means, scaled
-from sdsearch.objective import Credit
-from sdsearch.objectives.hints.next_searches import NextSearches
-from sdsearch.probe import Probe
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Advantages, Credit, Probe
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import agreed, by_group, kept, means, per_turn, scaled
+from sdsearch.hinting.attempt import next_searches
 
 
 class TurnSight(Credit):
@@ -44,17 +41,18 @@ class TurnSight(Credit):
     def heeds_reward(self) -> bool:
         return self.base.heeds_reward
 
-    def objection(self, experiment: Any) -> str | None:
-        return self.base.objection(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return self.base.objection(conditions)
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         attempts, plain, readings = kept(groups), probe.logprobs(groups, teacher="frozen"), []
         for count in self.horizons:
-            hint = NextSearches(count=count, max_words=self.max_words)
-            seen = probe.logprobs(groups, [hint.tell(t) for t in attempts], "frozen")
+            hints = [next_searches(t, count, self.max_words) for t in attempts]
+            seen = probe.logprobs(groups, hints, "frozen")
             readings.append([means(t, s - p) for t, s, p in zip(attempts, seen, plain, strict=True)])
-        gaps = iter([agreed(np.array(own)) for own in zip(*readings, strict=True)])
-        shifts = [gap for group in groups for gap in scaled([next(gaps) for _ in group.kept])]
-        credits = [self.base.weight * part for part in self.base.credits(groups, probe)]
-        rows = zip(attempts, shifts, credits, strict=True)
-        return [a * (1 + self.strength * self.reach * np.tanh(np.sign(a) * per_turn(t, d))) for t, d, a in rows]
+        gaps = [agreed(np.array(numbers)) for numbers in zip(*readings, strict=True)]
+        shifts = [shift for _, numbers in by_group(groups, gaps) for shift in scaled(numbers)]
+        values, targets = self.base.weighted(groups, probe)
+        rows = zip(attempts, shifts, values, strict=True)
+        factor = self.strength * self.reach
+        return Advantages([a * (1 + factor * np.tanh(np.sign(a) * per_turn(t, d))) for t, d, a in rows], targets)

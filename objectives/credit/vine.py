@@ -14,14 +14,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from sdsearch.crediting.returns import per_turn
-from sdsearch.objective import Credit
-from sdsearch.probe import Probe
-from sdsearch.rollout import Fork
-from sdsearch.trajectory import Group
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.core.trajectory import Fork, Group
+from sdsearch.crediting.per_turn import per_turn
 
 
 class Vine(Credit):
@@ -35,23 +32,20 @@ class Vine(Credit):
     def heeds_reward(self) -> bool:
         return False
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        """Return one array per kept trajectory, shape [sampled tokens]."""
-        places: list[list[Fork]] = []
-        for group in groups:
-            begun = [t for t in group.kept if t.actions]
-            places.append([Fork(t, 0) for t in begun[:1]])
-            places[-1] += [Fork(t, turn) for t in begun for turn in range(1, len(t.actions))]
-        forks = [fork for own in places for fork in own]
-        played = iter(probe.continue_from(forks, self.k) if forks else [])
-        found = []
-        for group, own in zip(groups, places, strict=True):
-            values = [_mean([t.reward for t in next(played).kept]) for _ in own]
-            start, later = values[:1], iter(values[1:])
-            for t in group.kept:
-                before = start + [next(later) for _ in t.actions[1:]] if t.actions else []
-                found.append(per_turn(t, np.diff([*before, t.reward])))
-        return found
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        forks: dict[tuple[int, int, int], Fork] = {}
+        for g, group in enumerate(groups):
+            for i, t in enumerate(group.kept):
+                for turn in range(len(t.actions)):
+                    forks.setdefault((g, i if turn else 0, turn), Fork(t, turn))
+        played = probe.continue_from(list(forks.values()), self.k) if forks else []
+        values = {state: _mean([t.reward for t in later.kept]) for state, later in zip(forks, played, strict=True)}
+        advantages: Numbers = []
+        for g, group in enumerate(groups):
+            for i, t in enumerate(group.kept):
+                before = [values[g, i if turn else 0, turn] for turn in range(len(t.actions))]
+                advantages.append(per_turn(t, np.diff([*before, t.reward])))
+        return Advantages(advantages)
 
 
 def _mean(rewards: list[float]) -> float:

@@ -1,7 +1,7 @@
 """What the search of this very turn was going to find, told before it is asked: the paper's ablation of the block.
 
 SD-Search (2605.18299) puts the "current-step documents" in the place of the hindsight block. We read that as follows:
-the teacher of a turn sees the passages that this turn's query retrieved, no verdict and no other attempt.
+the teacher of a turn sees the passages that this turn's query retrieved, no label and no other attempt.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sdsearch.hinting.parts import parts
+from sdsearch.contracts.hint import Hint, HintText
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.hinting.attempt import parts
 from sdsearch.hinting.wording import wording
-from sdsearch.objective import Hint, Told
-from sdsearch.trajectory import Group, Trajectory
 
 
 class Documents(Hint):
@@ -25,12 +25,12 @@ class Documents(Hint):
     max_characters: int | None = Field(None, ge=1)
     """Characters of a turn's passages together."""
 
-    def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return for each kept trajectory one text per turn."""
         return [[self.tell(trajectory) for trajectory in group.kept] for group in groups]
 
     def tell(self, trajectory: Trajectory) -> tuple[str | None, ...]:
         """Return the hint of each turn."""
-        found = {p.turn: p.text[: self.max_characters] for p in parts(trajectory) if p.kind == "documents"}
-        told = {turn: self.template.format(documents=text) for turn, text in found.items()}
-        return tuple(told.get(turn) for turn in range(len(trajectory.turns)))
+        documents = {p.turn: p.text[: self.max_characters] for p in parts(trajectory) if p.kind == "documents"}
+        texts = {turn: self.template.format(documents=text) for turn, text in documents.items()}
+        return tuple(texts.get(turn) for turn in range(len(trajectory.turns)))

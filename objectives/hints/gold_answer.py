@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+from sdsearch.contracts.hint import Hint
+from sdsearch.core.trajectory import Group
 from sdsearch.hinting.wording import one_line, wording
-from sdsearch.objective import Hint
-from sdsearch.trajectory import Group
 
 
 class GoldAnswer(Hint):

@@ -1,4 +1,4 @@
-"""What the group tried and how it ended: the search queries of every attempt under the verdict on its answer.
+"""What the group tried and how it ended: the search queries of every attempt under the label of its answer.
 
 Seen afterwards, a group tells which searches led somewhere. Thoughts, passages and answers are left out, so that the
 teacher knows better what to look for and still cannot read off the answer (SD-Search, 2605.18299, "future masking").
@@ -11,16 +11,17 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from sdsearch.crediting.objections import alone
-from sdsearch.hinting.parts import Kind, parts
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.hint import Hint, HintText
+from sdsearch.core.answers import correct
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.incompatible import alone
+from sdsearch.hinting.attempt import Kind, parts
 from sdsearch.hinting.wording import one_line, wording
-from sdsearch.metrics import correct
-from sdsearch.objective import Hint, Told
-from sdsearch.trajectory import Group, Trajectory
 
 
 class Hindsight(Hint):
@@ -29,7 +30,7 @@ class Hindsight(Hint):
     order: Literal["group", "random", "reward"] = "group"
     """As sampled, shuffled, or the highest reward first."""
     labels: Literal["on", "off", "shuffled"] = "on"
-    """The verdicts: true, replaced by one neutral word, or dealt out anew within the group."""
+    """True, replaced by one neutral word, or dealt out anew within the group."""
     label_by: Literal["f1", "exact_match"] = "f1"
     """The score of an answer that says whether it is right."""
     above: float = Field(0.0, ge=0, lt=1)
@@ -52,16 +53,16 @@ class Hindsight(Hint):
     hint knows no tokens; in the embedded data a word is about 1.6 of them."""
     header: str = "Earlier attempts:"
     """The line above the attempts."""
-    line: Annotated[str, wording("verdict", "parts")] = "{verdict}: {parts}"
+    line: Annotated[str, wording("label", "parts")] = "{label}: {parts}"
     """How one attempt is told."""
     unmasked: Annotated[str, wording("kind", "text")] = "{kind}: {text}"
     """How a part that is no query is told."""
     right: str = "CORRECT"
-    """The verdict on an attempt that was right."""
+    """The label of an attempt that was right."""
     wrong: str = "INCORRECT"
-    """The verdict on any other attempt."""
+    """The label of any other attempt."""
     neutral: str = "ATTEMPT"
-    """What stands in the verdict's place where `labels` are off."""
+    """What stands in the label's place where `labels` are off."""
     separator: str = " | "
     """What stands between two parts of an attempt; it is taken out of the parts."""
     nothing: str = "no search"
@@ -74,14 +75,14 @@ class Hindsight(Hint):
             raise ValueError(f"got {text!r}, expected one line of text that is not blank")
         return text
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment) if self.include_self == "others" else None
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions) if self.include_self == "others" else None
 
-    def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return the blocks of each kept trajectory. A group's blocks do not depend on the other groups."""
         return [self._group(group, seed) for group in groups]
 
-    def _group(self, group: Group, seed: int) -> list[Told]:
+    def _group(self, group: Group, seed: int) -> list[HintText]:
         dice = Random(f"{seed}/{group.question.id}")
         kept = group.kept
         right = [correct(t, self.label_by, self.above) for t in kept]
@@ -90,35 +91,35 @@ class Hindsight(Hint):
             dice.shuffle(order)
         elif self.order == "reward":
             order.sort(key=lambda i: -kept[i].reward)
-        said = dice.sample(right, len(right)) if self.labels == "shuffled" else right
-        lines = [self._line(t, verdict) for t, verdict in zip(kept, said, strict=True)]
-        blocks: list[Told] = []
-        for own, trajectory in enumerate(kept):
+        labels = dice.sample(right, len(right)) if self.labels == "shuffled" else right
+        lines = [self._line(t, label) for t, label in zip(kept, labels, strict=True)]
+        blocks: list[HintText] = []
+        for index, trajectory in enumerate(kept):
             shown = [
                 i
                 for i in order
-                if (i != own or self.include_self != "others") and (right[i] or self.which != "correct")
+                if (i != index or self.include_self != "others") and (right[i] or self.which != "correct")
             ]
             if self.which == "single" and shown:
                 shown = [dice.choice(shown)]
             if self.include_self != "past_only":
                 blocks.append(self._block([lines[i] for i in shown]))
                 continue
-            past = [self._line(trajectory, said[own], turn) for turn in range(len(trajectory.turns))]
-            blocks.append(tuple(self._block([now if i == own else lines[i] for i in shown]) for now in past))
+            past = [self._line(trajectory, labels[index], turn) for turn in range(len(trajectory.turns))]
+            blocks.append(tuple(self._block([now if i == index else lines[i] for i in shown]) for now in past))
         return blocks
 
     def _block(self, lines: Sequence[str | None]) -> str | None:
-        told = [line for line in lines if line is not None]
-        if self.max_words is not None and told:
-            whole = sum(words <= self.max_words for words in accumulate(len(line.split()) for line in told))
-            told = told[:whole] or [" ".join(told[0].split()[: self.max_words])]
-        return "\n".join([self.header, *told]) + "\n\n" if told else None
+        shown = [line for line in lines if line is not None]
+        if self.max_words is not None and shown:
+            whole = sum(words <= self.max_words for words in accumulate(len(line.split()) for line in shown))
+            shown = shown[:whole] or [" ".join(shown[0].split()[: self.max_words])]
+        return "\n".join([self.header, *shown]) + "\n\n" if shown else None
 
     def _line(self, trajectory: Trajectory, right: bool, before: int | None = None) -> str | None:
         """Tell an attempt, or what it was before a turn: None when that is nothing."""
-        told = [p for p in parts(trajectory) if p.kind in self.shows and (before is None or p.turn < before)]
-        clean = [(p.kind, text) for p in told if (text := self.clean(p.text))]
+        shown = [p for p in parts(trajectory) if p.kind in self.shows and (before is None or p.turn < before)]
+        clean = [(p.kind, text) for p in shown if (text := self.clean(p.text))]
         clean = list(dict.fromkeys(clean)) if self.dedupe else clean
         queries = accumulate(kind == "query" for kind, _ in clean)
         most = self.max_queries or len(clean)
@@ -130,10 +131,10 @@ class Hindsight(Hint):
         if before is not None and not texts:
             return None
         label = self.neutral if self.labels == "off" else self.right if right else self.wrong
-        return self.line.format(verdict=label, parts=self.separator.join(texts) or self.nothing)
+        return self.line.format(label=label, parts=self.separator.join(texts) or self.nothing)
 
     def clean(self, text: str) -> str:
-        """Return text that can pass for nothing else: on one line, without separator, verdict or tag."""
+        """Return text that can pass for nothing else: on one line, without separator, label or tag."""
         text = one_line(text.replace(self.separator.strip(), " "))
         words = "|".join(re.escape(w) for w in (self.right, self.wrong, self.neutral))
         text = re.sub(rf"(?<!\w)({words})[\s:\uff1a]*[:\uff1a]", r"\1 ", text, flags=re.IGNORECASE)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sdsearch.crediting.objections import alone
-from sdsearch.hinting.parts import Kind, parts
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.hint import Hint
+from sdsearch.core.answers import correct
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.crediting.incompatible import alone
+from sdsearch.hinting.attempt import Kind, parts
 from sdsearch.hinting.wording import one_line, wording
-from sdsearch.metrics import correct
-from sdsearch.objective import Hint
-from sdsearch.trajectory import Group, Trajectory
 
 
 class PeerSuccess(Hint):
@@ -38,8 +39,8 @@ class PeerSuccess(Hint):
     max_characters: int | None = Field(None, ge=1)
     """Characters per part."""
 
-    def objection(self, experiment: Any) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[str | None]]:
         """Return one text per kept trajectory. A group's texts do not depend on the other groups."""
@@ -47,14 +48,14 @@ class PeerSuccess(Hint):
 
     def _group(self, group: Group, dice: Random) -> list[str | None]:
         right = [i for i, t in enumerate(group.kept) if correct(t, self.label_by, self.above)]
-        told: list[str | None] = []
-        for own in range(len(group.kept)):
-            peers = [i for i in right if i != own]
+        texts: list[str | None] = []
+        for index in range(len(group.kept)):
+            peers = [i for i in right if i != index]
             chosen = dice.choice(peers) if self.pick == "random" and peers else next(iter(peers), None)
-            told.append(None if chosen is None else self.template.format(attempt=self.tell(group.kept[chosen])))
-        return told
+            texts.append(None if chosen is None else self.template.format(attempt=self.tell(group.kept[chosen])))
+        return texts
 
     def tell(self, attempt: Trajectory) -> str:
         """Return the lines of an attempt."""
-        told = ((p.kind, one_line(p.text)[: self.max_characters]) for p in parts(attempt) if p.kind in self.shows)
-        return "\n".join(self.line.format(kind=kind, text=text) for kind, text in told)
+        shown = ((p.kind, one_line(p.text)[: self.max_characters]) for p in parts(attempt) if p.kind in self.shows)
+        return "\n".join(self.line.format(kind=kind, text=text) for kind, text in shown)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 from pydantic import Field
 
-from sdsearch.metrics import correct
-from sdsearch.objective import Hint, Told
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.hint import Hint, HintText
+from sdsearch.core.answers import correct
+from sdsearch.core.trajectory import Group
 
 
 class Placebo(Hint):
@@ -27,12 +27,12 @@ class Placebo(Hint):
     hint: Hint = Field(default="hindsight", validate_default=True)
     """What is dealt out."""
 
-    def objection(self, experiment: Any) -> str | None:
-        if experiment.train.questions == 1:
+    def objection(self, conditions: Conditions) -> str | None:
+        if conditions.questions == 1:
             return "train.questions is 1, so that no other question can lend its hint: expected at least 2"
-        return self.hint.objection(experiment)
+        return self.hint.objection(conditions)
 
-    def texts(self, groups: Sequence[Group], seed: int) -> list[list[Told]]:
+    def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return one text per kept trajectory; which question lends it depends on the seed and on the whole step."""
         real = self.hint.texts(groups, seed)
         lenders = [
@@ -42,14 +42,14 @@ class Placebo(Hint):
             for text in (hint if isinstance(hint, tuple) else (hint,))
             if text is not None
         ]
-        dealt: list[list[Told]] = []
-        for group, own in zip(groups, real, strict=True):
+        dealt: list[list[HintText]] = []
+        for group, originals in zip(groups, real, strict=True):
             others = [
                 (like == _mixed(group), text) for question, like, text in lenders if question != group.question.id
             ]
             pool = [text for alike, text in others if alike] or [text for _, text in others]
             lent = Random(f"{seed}/{group.question.id}").choice(pool) if pool else None
-            dealt.append([_instead(hint, lent) for hint in own])
+            dealt.append([_instead(hint, lent) for hint in originals])
         return dealt
 
 
@@ -57,7 +57,7 @@ def _mixed(group: Group) -> bool:
     return len({correct(t) for t in group.kept}) > 1
 
 
-def _instead(hint: Told, lent: str | None) -> Told:
+def _instead(hint: HintText, lent: str | None) -> HintText:
     """Put a lent text in the place of every text of a hint."""
     if isinstance(hint, tuple):
         return tuple(lent if text is not None else None for text in hint)

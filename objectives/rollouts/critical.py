@@ -10,32 +10,31 @@ chosen at once from the first rollouts, a second one in the same state only when
 from __future__ import annotations
 
 from itertools import cycle, islice
-from typing import Any
 
 from pydantic import Field
 
-from sdsearch.crediting.forest import Place, fill, grow
-from sdsearch.crediting.objections import too_many
-from sdsearch.crediting.turns import surprise
-from sdsearch.rollout import Play, Rollouts
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.rollouts import Collector, RolloutStrategy
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.branching import Place, fill, grow
+from sdsearch.crediting.incompatible import too_many
+from sdsearch.crediting.per_turn import surprise
 
 
-class Critical(Rollouts):
+class Critical(RolloutStrategy):
     """`train.group` rollouts of each question; each fork tells by `branch` which one it left, and where."""
 
     initial: int = Field(4, ge=1)
     """The paper has 1 or 8 of 16."""
 
-    def objection(self, experiment: Any) -> str | None:
-        """See `Component`."""
-        return too_many(self.initial, experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return too_many(self.initial, conditions)
 
-    def collect(self, play: Play) -> list[Group]:
+    def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question."""
-        groups = play.collect(play.questions, min(self.initial, play.group))
-        groups = grow(play, groups, [self.choose(g, play.group - len(g.trajectories)) for g in groups])
-        return fill(play, groups, play.group)
+        groups = collector.collect(collector.questions, min(self.initial, collector.group))
+        groups = grow(collector, groups, [self.choose(g, collector.group - len(g.trajectories)) for g in groups])
+        return fill(collector, groups, collector.group)
 
     def choose(self, group: Group, count: int) -> list[Place]:
         """Return the places of so many forks, the least certain first; none where nothing was done."""

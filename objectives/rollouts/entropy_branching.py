@@ -11,18 +11,18 @@ over log V; turns are branched when the rollouts that hold them have ended, firs
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 from pydantic import Field
 
-from sdsearch.crediting.forest import Place, fill, grow
-from sdsearch.crediting.objections import too_many
-from sdsearch.crediting.turns import surprise
-from sdsearch.rollout import Play, Rollouts
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.rollouts import Collector, RolloutStrategy
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.branching import Place, fill, grow
+from sdsearch.crediting.incompatible import too_many
+from sdsearch.crediting.per_turn import surprise
 
 
-class EntropyBranching(Rollouts):
+class EntropyBranching(RolloutStrategy):
     """`train.group` rollouts of each question, some of which left others after a search result."""
 
     initial: int = Field(4, ge=1)
@@ -34,26 +34,25 @@ class EntropyBranching(Rollouts):
     first: int = Field(10, ge=1)
     """Tokens of a turn that tell how unsure the policy is."""
 
-    def objection(self, experiment: Any) -> str | None:
-        """See `Component`."""
-        return too_many(self.initial, experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return too_many(self.initial, conditions)
 
-    def collect(self, play: Play) -> list[Group]:
+    def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question."""
-        groups = play.collect(play.questions, min(self.initial, play.group))
-        dice, turn = Random(f"entropy/{play.seed}"), 1
+        groups = collector.collect(collector.questions, min(self.initial, collector.group))
+        dice, turn = Random(f"entropy/{collector.seed}"), 1
         while any(len(t.actions) > turn for g in groups for t in g.trajectories):
-            places = [self.choose(g, turn, dice)[: play.group - len(g.trajectories)] for g in groups]
-            groups, turn = grow(play, groups, places), turn + 1
-        return fill(play, groups, play.group)
+            places = [self.choose(g, turn, dice)[: collector.group - len(g.trajectories)] for g in groups]
+            groups, turn = grow(collector, groups, places), turn + 1
+        return fill(collector, groups, collector.group)
 
     def choose(self, group: Group, turn: int, dice: Random) -> list[Place]:
         """Return the trajectories, each with the turn, that are left at this turn."""
-        found = []
+        places = []
         for i, t in enumerate(group.trajectories):
             mine = len(t.actions) > turn and not t.lost and (t.branch is None or t.branch[1] < turn)
             if mine and t.turns[turn - 1].kind == "search":
                 unsure = surprise(t, self.first)
                 if dice.random() < self.base + self.weight * (unsure[turn] - unsure[0]):
-                    found.append((i, turn))
-        return found
+                    places.append((i, turn))
+        return places

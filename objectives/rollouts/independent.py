@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sdsearch.rollout import Play, Rollouts
-from sdsearch.trajectory import Group
+from sdsearch.contracts.rollouts import Collector, RolloutStrategy
+from sdsearch.core.trajectory import Group
 
 
-class Independent(Rollouts):
+class Independent(RolloutStrategy):
     """`train.group` rollouts of each question."""
 
-    def collect(self, play: Play) -> list[Group]:
+    def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question."""
-        return play.collect(play.questions, play.group)
+        return collector.collect(collector.questions, collector.group)

@@ -8,37 +8,33 @@ is counted. Training figures are of the groups that are kept, neither easy nor h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from sdsearch.crediting.objections import alone
-from sdsearch.rollout import Play, Rollouts
-from sdsearch.trajectory import Group
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.rollouts import Collector, RolloutStrategy
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.incompatible import alone
 
 
-class Mixed(Rollouts):
+class Mixed(RolloutStrategy):
     """As many groups as there are questions, mixed ones first; groups of other questions stand in for those alike."""
 
     rounds: int = Field(3, ge=1)
     """The most often that a step's worth of questions is asked; what is then missing is filled with groups alike."""
 
-    def objection(self, experiment: Experiment) -> str | None:
-        return alone(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return alone(conditions)
 
-    def collect(self, play: Play) -> list[Group]:
+    def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question of the step, though not always of these questions."""
-        wanted = len(play.questions)
-        found = play.collect(play.questions, play.group)
+        wanted = len(collector.questions)
+        groups = collector.collect(collector.questions, collector.group)
         for lot in range(1, self.rounds):
-            if sum(map(mixed, found)) >= wanted or not (others := play.more(lot)):
+            if sum(map(mixed, groups)) >= wanted or not (others := collector.more(lot)):
                 break
-            found += play.collect(others, play.group)
+            groups += collector.collect(others, collector.group)
         # The sort is stable: each kind stays in the order in which it was asked.
-        return sorted(found, key=mixed, reverse=True)[:wanted]
+        return sorted(groups, key=mixed, reverse=True)[:wanted]
 
 
 def mixed(group: Group) -> bool:

@@ -11,16 +11,16 @@ turn is its first grows from the question.
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 from pydantic import Field
 
-from sdsearch.crediting.forest import Place, grow, owner
-from sdsearch.rollout import Play, Rollouts
-from sdsearch.trajectory import Group
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.rollouts import Collector, RolloutStrategy
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.branching import Place, grow, owner
 
 
-class Tree(Rollouts):
+class Tree(RolloutStrategy):
     """`train.group` rollouts of each question in `trees` trees; each tells by `branch` which one it left, and where."""
 
     trees: int = Field(2, ge=1)
@@ -30,19 +30,20 @@ class Tree(Rollouts):
     rounds: int = Field(1, ge=1)
     """How often the trees grow."""
 
-    def objection(self, experiment: Any) -> str | None:
-        """See `Component`."""
-        group, most = experiment.train.group, self.trees * (1 + self.expand * self.rounds)
+    def objection(self, conditions: Conditions) -> str | None:
+        group, most = conditions.group, self.trees * (1 + self.expand * self.rounds)
         if self.trees <= group <= most:
             return None
         return f"train.group is {group}, and {self.trees} trees have at least {self.trees} leaves and at most {most}"
 
-    def collect(self, play: Play) -> list[Group]:
+    def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question."""
-        groups = play.collect(play.questions, min(self.trees, play.group))
-        dice = Random(f"tree/{play.seed}")
+        groups = collector.collect(collector.questions, min(self.trees, collector.group))
+        dice = Random(f"tree/{collector.seed}")
         for _ in range(self.rounds):
-            groups = grow(play, groups, [self.choose(g, dice)[: play.group - len(g.trajectories)] for g in groups])
+            groups = grow(
+                collector, groups, [self.choose(g, dice)[: collector.group - len(g.trajectories)] for g in groups]
+            )
         return groups
 
     def choose(self, group: Group, dice: Random) -> list[Place]:
@@ -55,4 +56,4 @@ class Tree(Rollouts):
             if places:
                 more = dice.choices(places, k=max(0, self.expand - len(places)))
                 drawn.append([*dice.sample(places, min(self.expand, len(places))), *more])
-        return [own[n] for n in range(self.expand) for own in drawn]
+        return [picks[n] for n in range(self.expand) for picks in drawn]

@@ -10,18 +10,14 @@ that alone the usual correction counts a ratio at most twice, `clip_high: 1`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import torch
 from pydantic import Field
 
-from sdsearch.crediting.objections import uncredited
-from sdsearch.model.divergence import entropy, ratio
-from sdsearch.objective import Rows, Selection, Term, Values
-from sdsearch.tokens import TokenTable
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
+from sdsearch.core.tokens import TokenTable
+from sdsearch.crediting.incompatible import uncredited
 
 
 class CISPO(Term):
@@ -33,15 +29,19 @@ class CISPO(Term):
     clip_high: float = Field(4.0, gt=0)
     """The ratio counts as no more than 1 plus this."""
 
-    def objection(self, experiment: Experiment) -> str | None:
-        return uncredited(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return uncredited(conditions)
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every token that was ever credited."""
-        return Selection(~table.credit.isnan())
+        return Selection(~table.advantage.isnan())
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
+        import torch
+
+        from sdsearch.policy.logprobs import entropy, ratio
+
         logprob = rows.logprob
         with torch.no_grad():
             moved = ratio(logprob, rows.table.logprob)
@@ -51,4 +51,4 @@ class CISPO(Term):
                 "log_ratio": (logprob - rows.table.logprob).abs(),
                 "entropy": entropy(rows.logits),
             }
-        return Values(-held * rows.table.credit * logprob, metrics)
+        return LossOutput(-held * rows.table.advantage * logprob, metrics)

@@ -7,18 +7,14 @@ sampler and trainer is corrected too. A larger `clip_high` lets rare tokens rise
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import torch
 from pydantic import Field
 
-from sdsearch.crediting.objections import uncredited
-from sdsearch.model.divergence import entropy, ratio
-from sdsearch.objective import Rows, Selection, Term, Values
-from sdsearch.tokens import TokenTable
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
+from sdsearch.core.tokens import TokenTable
+from sdsearch.crediting.incompatible import uncredited
 
 
 class ClippedPG(Term):
@@ -30,24 +26,27 @@ class ClippedPG(Term):
     clip_high: float | None = Field(None, gt=0)
     """The ratio may rise by this much; None: as much as it may fall."""
 
-    def objection(self, experiment: Experiment) -> str | None:
-        return uncredited(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return uncredited(conditions)
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every token that was ever credited: a credit of zero counts in the mean, NaN does not."""
-        return Selection(~table.credit.isnan())
+        return Selection(~table.advantage.isnan())
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
-        credit = rows.table.credit
-        logprob = rows.logprob
+        import torch
+
+        from sdsearch.policy.logprobs import entropy, ratio
+
+        advantage, logprob = rows.table.advantage, rows.logprob
         moved = ratio(logprob, rows.table.logprob)
         high = self.clip if self.clip_high is None else self.clip_high
-        free, held = moved * credit, moved.clamp(1 - self.clip, 1 + high) * credit
+        free, held = moved * advantage, moved.clamp(1 - self.clip, 1 + high) * advantage
         with torch.no_grad():
             metrics = {
                 "clipped": (held < free).to(free.dtype),
                 "log_ratio": (logprob - rows.table.logprob).abs(),
                 "entropy": entropy(rows.logits),
             }
-        return Values(-torch.minimum(free, held), metrics)
+        return LossOutput(-torch.minimum(free, held), metrics)

@@ -11,21 +11,20 @@ above the exact Jensen-Shannon or KL divergence, and mass that leaves the suppor
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from sdsearch.crediting.objections import alone
-from sdsearch.hinting.leak import gives_away
-from sdsearch.metrics import correct
-from sdsearch.model.divergence import Divergence, Tail, compare, entropy, pick, reduced, top
-from sdsearch.objective import Hint, Hints, Rows, Selection, Teacher, Term, Told, Values, told
-from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Span
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.hint import Hint, Hints, HintText, Teacher, hint_at
+from sdsearch.contracts.loss import Divergence, LossInput, LossOutput, Selection, Tail, Term
+from sdsearch.core.answers import correct, gives_away
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Span
+from sdsearch.crediting.incompatible import SELF, alone
 
-SELF = "without a hint the live teacher is the policy itself: name a hint, or other weights"
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Distill(Term):
@@ -56,34 +55,42 @@ class Distill(Term):
     correct_by: Literal["f1", "exact_match"] = "f1"
     """What `gate` calls right: an F1, or an exact match, above 0."""
 
-    def objection(self, experiment: Any) -> str | None:
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({self.teacher})
+
+    def objection(self, conditions: Conditions) -> str | None:
         if self.hint is None and self.teacher == "live":
             return SELF
-        if self.gate == "mixed" and (why := alone(experiment)):
+        if self.gate == "mixed" and (why := alone(conditions)):
             return why
-        return self.hint.objection(experiment) if self.hint else None
+        return self.hint.objection(conditions) if self.hint else None
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""
         # An empty text in front leaves the prompt as it was.
         texts = self.hint.texts(table.groups, seed) if self.hint else [[""] * len(g.kept) for g in table.groups]
-        hints: list[Told] = []
-        for group, told_of in zip(table.groups, texts, strict=True):
-            hints += told_of if self.passes(group) else [None] * len(group.kept)
-        wanted = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
-        return Selection(wanted, self.teacher, hints)
+        hints: list[HintText] = []
+        for group, part in zip(table.groups, texts, strict=True):
+            hints += part if self.passes(group) else [None] * len(group.kept)
+        rows = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
+        return Selection(rows, self.teacher, hints)
 
     def passes(self, group: Group) -> bool:
         """Say whether the gate lets a group through."""
         right = [correct(t, self.correct_by) for t in group.kept]
         return self.gate == "all" or (any(right) and (self.gate == "has_correct" or not all(right)))
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows].
 
         Logs how much more the teacher likes the sampled token, how much surer it is, and whether its hint gives the
         accepted answer away ("answer_in_hint": the share of such blocks).
         """
+        import torch
+
+        from sdsearch.policy.logprobs import compare, entropy, pick, reduced, top
+
         owner = rows.teacher if self.support == "teacher" else rows.logits.detach()
         support = top(owner, self.top_k)
         student, teacher = (reduced(x, support, self.tail) for x in (rows.logits, rows.teacher))
@@ -94,14 +101,14 @@ class Distill(Term):
             }
             if rows.hints is not None:
                 metrics["answer_in_hint"] = leaks(rows.table, rows.hints)
-        return Values(compare(student, teacher, self.divergence, self.beta), metrics)
+        return LossOutput(compare(student, teacher, self.divergence, self.beta), metrics)
 
 
 def leaks(table: TokenTable, hints: Hints) -> Tensor:
     """Return 1 for each row whose teacher saw the accepted answer, else 0; float32 [rows]."""
     at = list(zip(table.trajectory.tolist(), table.turn.tolist(), strict=True))
-    found = {
-        (t, turn): gives_away(told(hints[t], turn), table.trajectories[t].question.answers)
+    given_away = {
+        (t, turn): gives_away(hint_at(hints[t], turn), table.trajectories[t].question.answers)
         for t, turn in dict.fromkeys(at)
     }
-    return table.logprob.new_tensor([found[pair] for pair in at])
+    return table.logprob.new_tensor([given_away[pair] for pair in at])

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-
-from sdsearch.model.divergence import entropy
-from sdsearch.objective import Rows, Selection, Term, Values
-from sdsearch.tokens import TokenTable
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
+from sdsearch.core.tokens import TokenTable
 
 
 class Entropy(Term):
@@ -22,8 +19,10 @@ class Entropy(Term):
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every row."""
-        return Selection(torch.ones_like(table.token, dtype=torch.bool))
+        return Selection(table.span >= 0)
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows], in nats."""
-        return Values(-entropy(rows.logits), {})
+        from sdsearch.policy.logprobs import entropy
+
+        return LossOutput(-entropy(rows.logits), {})

@@ -9,18 +9,14 @@ sampled, it is `clipped_pg` with `normalise: trajectory`: `train.epochs` above 1
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field
 
-from sdsearch.crediting.objections import uncredited
-from sdsearch.model.divergence import LIMIT, entropy
-from sdsearch.objective import Rows, Selection, Term, Values
-from sdsearch.tokens import TokenTable
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
+from sdsearch.core.tokens import TokenTable
+from sdsearch.crediting.incompatible import uncredited
 
 
 class GSPO(Term):
@@ -34,23 +30,27 @@ class GSPO(Term):
     clip_high: float = Field(4e-4, gt=0)
     """The ratio may rise by this much."""
 
-    def objection(self, experiment: Experiment) -> str | None:
-        return uncredited(experiment)
+    def objection(self, conditions: Conditions) -> str | None:
+        return uncredited(conditions)
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every token that was ever credited."""
-        return Selection(~table.credit.isnan())
+        return Selection(~table.advantage.isnan())
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
-        credit, logprob = rows.table.credit, rows.logprob
+        import torch
+
+        from sdsearch.policy.logprobs import LIMIT, entropy
+
+        advantage, logprob = rows.table.advantage, rows.logprob
         with torch.no_grad():
             apart = logprob - rows.table.logprob
             owner, nothing = rows.table.trajectory, apart.new_zeros(len(rows.table.trajectories))
             size = nothing.index_add(0, owner, torch.ones_like(apart))[owner]
             ratio = (nothing.index_add(0, owner, apart)[owner] / size).clamp(-LIMIT, LIMIT).exp()
         moved = ratio * (logprob - logprob.detach()).exp()
-        free, held = moved * credit, moved.clamp(1 - self.clip, 1 + self.clip_high) * credit
+        free, held = moved * advantage, moved.clamp(1 - self.clip, 1 + self.clip_high) * advantage
         clipped = (held < free).detach().to(free.dtype)
         metrics = {"clipped": clipped, "log_ratio": apart.abs(), "entropy": entropy(rows.logits.detach())}
-        return Values(-torch.minimum(free, held), metrics)
+        return LossOutput(-torch.minimum(free, held), metrics)

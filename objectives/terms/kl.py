@@ -8,14 +8,14 @@ that of k2 is KL(policy || reference)'s, that of k3 KL(reference || policy)'s. "
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
+from sdsearch.core.tokens import TokenTable
 
-from sdsearch.model.divergence import LIMIT, compare, pick
-from sdsearch.objective import Rows, Selection, Term, Values
-from sdsearch.tokens import TokenTable
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class KL(Term):
@@ -27,20 +27,26 @@ class KL(Term):
     teacher: Literal["ema", "frozen"] = "frozen"
     """The reference: a moving average of the weights, or the weights at the start."""
 
-    def objection(self, experiment: Any) -> str | None:
-        if self.estimator == "k1" and experiment.train.epochs == 1:
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({self.teacher})
+
+    def objection(self, conditions: Conditions) -> str | None:
+        if self.estimator == "k1" and conditions.epochs == 1:
             return "where each rollout is learned from once, the mean gradient of k1 is zero: expected k2, k3 or full"
         return None
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every row."""
-        return Selection(torch.ones_like(table.token, dtype=torch.bool), self.teacher)
+        return Selection(table.span >= 0, self.teacher)
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows], in nats."""
+        from sdsearch.policy.logprobs import compare, pick
+
         if self.estimator == "full":
-            return Values(compare(rows.logits.log_softmax(1), rows.teacher.log_softmax(1), "reverse_kl"), {})
-        return Values(estimate(rows.logprob, pick(rows.teacher, rows.table.token), self.estimator), {})
+            return LossOutput(compare(rows.logits.log_softmax(1), rows.teacher.log_softmax(1), "reverse_kl"), {})
+        return LossOutput(estimate(rows.logprob, pick(rows.teacher, rows.table.token), self.estimator), {})
 
 
 def estimate(logprob: Tensor, reference: Tensor, estimator: Literal["k1", "k2", "k3"]) -> Tensor:
@@ -48,6 +54,8 @@ def estimate(logprob: Tensor, reference: Tensor, estimator: Literal["k1", "k2", 
 
     With r = log reference - log p: k1 = -r, k2 = r^2 / 2, k3 = exp(r) - 1 - r, where r is clamped: exp would overflow.
     """
+    from sdsearch.policy.logprobs import LIMIT
+
     r = reference - logprob
     if estimator == "k1":
         return -r

@@ -11,18 +11,14 @@ the threshold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import torch
 from pydantic import Field
 
-from sdsearch.crediting.objections import uncredited
-from sdsearch.objective import Rows, Selection, Term, Values
-from sdsearch.schedule import Schedule
-from sdsearch.tokens import TokenTable
-
-if TYPE_CHECKING:
-    from sdsearch.spec import Experiment
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.loss import LossInput, LossOutput, Schedule, Selection, Term
+from sdsearch.core.tokens import TokenTable
+from sdsearch.crediting.incompatible import uncredited
 
 
 class LLDS(Term):
@@ -35,24 +31,26 @@ class LLDS(Term):
     threshold: float = Field(1e-3, ge=0)
     """By how much it has to be: nats."""
 
-    def objection(self, experiment: Experiment) -> str | None:
-        if experiment.train.epochs == 1:
+    def objection(self, conditions: Conditions) -> str | None:
+        if conditions.epochs == 1:
             return "train.epochs is 1, so that it only ever sees the policy that sampled: expected at least 2"
-        return uncredited(experiment)
+        return uncredited(conditions)
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose every token that was ever credited: they are what the mean is over."""
-        return Selection(~table.credit.isnan())
+        return Selection(~table.advantage.isnan())
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows]; logs how many tokens are held."""
+        import torch
+
         table = rows.table
         fallen = table.logprob - rows.logprob
-        blameless = table.credit >= 0
+        blameless = table.advantage >= 0
         place = table.trajectory
         if self.gate == "action":
             place = place * (int(table.turn.max()) + 1) + table.turn
         part = torch.where(blameless, fallen.detach(), 0.0)
         total = part.new_zeros(int(place.max()) + 1).index_add(0, place, part)
         held = blameless & (total[place] > self.threshold)
-        return Values(torch.where(held, fallen.relu(), 0.0), {"held": held.to(fallen.dtype)})
+        return LossOutput(torch.where(held, fallen.relu(), 0.0), {"held": held.to(fallen.dtype)})

@@ -80,8 +80,8 @@ def train(
 ) -> None:
     """Train the spec's agent, evaluate it, and leave everything in `runs/<name>/<seed>/`."""
     experiment = experiment_of(spec, set, out)
+    from sdsearch.learning.train import train as run
     from sdsearch.report.table import show
-    from sdsearch.train import train as run
 
     done = run(experiment, resume=resume, fresh=fresh)
     show(done.metrics(), Console())
@@ -102,16 +102,16 @@ def report(
 def evaluate(spec: Spec, set: Set = None) -> None:
     """Play the spec's test questions with its agent as it is, and print how it did."""
     experiment = experiment_of(spec, set)
-    from sdsearch.evaluate import evaluate as play
-    from sdsearch.evaluate import mean
-    from sdsearch.world import World
+    from sdsearch.rollout.environment import SearchEnvFactory
+    from sdsearch.rollout.evaluate import evaluate as play
+    from sdsearch.rollout.evaluate import mean
 
     settings = experiment.evaluate
     questions = experiment.data.test.questions()[: settings.questions]
-    actor = experiment.agent.open(experiment.environment.protocol)
-    world = World(experiment.environment)
+    session = experiment.agent.open(experiment.environment.protocol)
+    world = SearchEnvFactory(experiment.environment)
     limit = experiment.train.max_outage_rate
-    played = play(world, actor, questions, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit)
+    played = play(world, session, questions, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit)
     figures = mean(played)
     table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
     for name, value in figures.items():
@@ -132,7 +132,7 @@ def play(
     The retriever is the spec's; `--set 'environment.retriever={type: bm25, corpus: {type: atlas}}'` starts at once.
     """
     experiment = experiment_of(spec, set)
-    from sdsearch.terminal.play import play as begin
+    from sdsearch.play import play as begin
 
     begin(experiment, split, experiment.seed if seed is None else seed, questions, Console(highlight=False))
 
@@ -150,19 +150,19 @@ def check(
 
     A spec that is no experiment says with `kind` what it is.
     """
-    from sdsearch.loading.load import load_any
-    from sdsearch.loading.origins import listing, origins
-    from sdsearch.loading.yamltext import write
+    from sdsearch.config.explain import listing, origins
+    from sdsearch.config.load import load_any
+    from sdsearch.config.yaml import write
 
     resolved, wrong = [], []
     for path in specs:
         try:
-            found = load_any(located(path), set or ())
-            if found.kind == "study":
+            spec = load_any(located(path), set or ())
+            if spec.kind == "study":
                 from sdsearch.study.spec import jobs
 
-                jobs(found)
-            shown = listing(origins(found.plain(), found.root)) if explain else write(found.plain())
+                jobs(spec)
+            shown = listing(origins(spec.plain(), spec.root)) if explain else write(spec.plain())
             resolved.append(f"# {path}\n{shown}")
         except SpecError as error:
             wrong.append(str(error))
@@ -178,8 +178,8 @@ def catalogue(
     name: Annotated[str | None, typer.Argument(help="Show what can be set in this component of the family.")] = None,
 ) -> None:
     """Show what a spec can name: the components, by family, and the specs that come with sdsearch."""
-    from sdsearch.components.catalogue import components, family_of, parameters, specs
-    from sdsearch.spec import families
+    from sdsearch.config.catalogue import components, family_of, parameters, specs
+    from sdsearch.config.component import families
 
     if family and name:
         table = Table("parameter", "default", "what it is", box=None, pad_edge=False)
@@ -198,7 +198,7 @@ def schema(
     kind: Annotated[str, typer.Argument(help="What the spec is about, such as `warmstart`.")] = "experiment",
 ) -> None:
     """Print the JSON schema of a kind of spec, with which an editor completes and checks YAML."""
-    from sdsearch.loading.schema import compose
+    from sdsearch.config.schema import compose
 
     typer.echo(json.dumps(compose(kind), indent=2, ensure_ascii=False))
 
@@ -255,8 +255,8 @@ def fidelity(
 
     The advantages are estimated by playing on, K times, from the states before and after each turn.
     """
-    from sdsearch.fidelity.command import exact, judge, ready
-    from sdsearch.fidelity.several import several
+    from sdsearch.fidelity.command import exact, ready, score_run
+    from sdsearch.fidelity.result import several
 
     if not runs:
         sources = {n: ctx.get_parameter_source(n) for n in ("checkpoint", "k", "split", "trajectories")}
@@ -265,14 +265,14 @@ def fidelity(
             raise typer.BadParameter(f"--{', --'.join(given)}: only with RUN, the small problem has no such thing")
         exact(credits or (), questions or 30, group or 8, seed).report().show(Console())
         return
-    place, found = ready(runs, checkpoint), []
-    for own, run in enumerate(runs, seed):
-        one = judge(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, own)
+    place, results = ready(runs, checkpoint), []
+    for run_seed, run in enumerate(runs, seed):
+        one = score_run(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, run_seed)
         one.report().show(Console())
         typer.echo(f"everything is in {one.write(run)}")
-        found.append(one)
+        results.append(one)
     if len(runs) > 1:
-        table = several(found)
+        table = several(results)
         table.show(Console())
         typer.echo(f"all runs together are in {table.write(place)}")
 
@@ -289,8 +289,8 @@ def index(spec: Spec, set: Set = None) -> None:
 @app.command()
 def warmstart(spec: Spec, set: Set = None, out: Out = None) -> None:
     """Make the small model that the embedded experiments start from: clone it on scripted episodes."""
-    from sdsearch.cloning.warmstart import WarmStart
-    from sdsearch.cloning.warmstart import warmstart as make
+    from sdsearch.warmstart.command import warmstart as make
+    from sdsearch.warmstart.spec import WarmStart
 
     for name, value in make(loaded(spec, set, out, WarmStart)).items():
         typer.echo(f"{name}: {value:.4g}")

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeVar, overload
+from typing import Literal, Self, TypeVar, get_args, overload
 
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sdsearch.components.component import Component, Settings
-from sdsearch.cost import Spent
-from sdsearch.crediting.objections import misfits
-from sdsearch.loading.load import load_as
-from sdsearch.loading.problems import OBJECTIONS
-from sdsearch.loading.yamltext import write
+from sdsearch.config.component import Component, Settings
+from sdsearch.config.load import load_as
+from sdsearch.config.problems import OBJECTIONS
+from sdsearch.config.yaml import write
+from sdsearch.contracts.agent import Agent
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Credit
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.environment import Grammar, Reward
+from sdsearch.contracts.hint import Teacher
+from sdsearch.contracts.loss import Term
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.contracts.rollouts import RolloutStrategy
+from sdsearch.core.usage import Usage
 from sdsearch.monitoring.monitor import Monitors
-from sdsearch.objective import Objective
-from sdsearch.retrieval import Patience
-from sdsearch.rollout import Rollouts
-from sdsearch.types import Agent, Dataset, Grammar, Retriever, Reward
+from sdsearch.retrieval.cached import Patience
 
 
 class Data(Settings):
@@ -66,9 +72,29 @@ class Budget(Settings):
             raise ValueError("expected exactly one of rollouts, tokens and seconds")
         return self
 
-    def reached(self, spent: Spent) -> bool:
+    def reached(self, usage: Usage) -> bool:
         """Say whether nothing is left."""
-        return any(value is not None and getattr(spent, name) >= value for name, value in self)
+        return any(value is not None and getattr(usage, name) >= value for name, value in self)
+
+
+class Objective(Settings):
+    """Two sums: advantage per sampled token, and a loss over rows of the token table."""
+
+    credit: list[Credit] = Field(default_factory=list)
+    """Summed per token; without any, nothing is credited and the terms that need credit have no rows."""
+    terms: list[Term] = Field(min_length=1)
+    """Summed, each times its weight."""
+
+    @property
+    def teachers(self) -> frozenset[str]:
+        """The weights that credits and terms ask for at some step, "live" among them; all others must be kept."""
+        used = [t.needs for t in self.terms if t.weight_at(sys.maxsize)]
+        return frozenset().union(*used, *(c.needs for c in self.credit)) - {"critic"}
+
+    @property
+    def critic(self) -> bool:
+        """Whether some credit needs a critic."""
+        return any("critic" in c.needs for c in self.credit)
 
 
 class Train(Settings):
@@ -80,7 +106,7 @@ class Train(Settings):
     """Questions per step."""
     group: int = Field(5, ge=1)
     """Rollouts per question."""
-    rollouts: Rollouts = Field(default="independent", validate_default=True)
+    rollouts: RolloutStrategy = Field(default="independent", validate_default=True)
     """How they come about."""
     budget: Budget | None = None
     """The run ends after the step that reaches it, or after `steps`."""
@@ -154,18 +180,22 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
+        faults = [(("objective", *where), why) for where, why in misfits(self.objective, self.teacher)]
         parts: list[tuple[tuple[str | int, ...], Component]] = [(("train", "rollouts"), self.train.rollouts)]
-        said: list[tuple[tuple[str | int, ...], str]] = []
         if self.objective:
-            for family in ("credit", "terms"):
-                found = enumerate(getattr(self.objective, family))
-                parts += [(("objective", family, i), part) for i, part in found]
-            said = [(("objective", *where), why) for where, why in misfits(self)]
-        said += [(where, f"{part.type}: {why}") for where, part in parts if (why := part.objection(self))]
-        if said:
-            text = "; ".join(f"{'.'.join(map(str, where))}: {why}" for where, why in said)
-            raise PydanticCustomError(OBJECTIONS, "{text}", {"text": text, OBJECTIONS: said})
+            parts += [(("objective", "credit", i), credit) for i, credit in enumerate(self.objective.credit)]
+            parts += [(("objective", "terms", i), term) for i, term in enumerate(self.objective.terms)]
+        faults += [(where, f"{part.type}: {why}") for where, part in parts if (why := part.objection(self.conditions))]
+        if faults:
+            text = "; ".join(f"{'.'.join(map(str, where))}: {why}" for where, why in faults)
+            raise PydanticCustomError(OBJECTIONS, "{text}", {"text": text, OBJECTIONS: faults})
         return self
+
+    @property
+    def conditions(self) -> Conditions:
+        """What components may look at before they object."""
+        train, credits = self.train, self.objective.credit if self.objective else ()
+        return Conditions(train.group, train.questions, train.epochs, train.rollouts.type, tuple(credits))
 
     @property
     def folder(self) -> Path:
@@ -177,9 +207,18 @@ class Experiment(Settings):
         return write(self.model_dump(mode="json"))
 
 
-def families() -> dict[str, type[Component]]:
-    """Return every family that a spec can name a member of, sorted by name."""
-    return {c.family: c for c in sorted(Component.__subclasses__(), key=lambda c: c.family) if c.__dict__.get("family")}
+def misfits(objective: Objective | None, teacher: Agent | None) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what does not fit together in an objective that each of its parts would accept, and where it stands."""
+    faults, known = list[tuple[tuple[str | int, ...], str]](), get_args(Teacher)
+    if objective is None:
+        return faults
+    if objective.credit and not any(t.heeds_credit for t in objective.terms):
+        faults += [(("credit",), "no term heeds it: add a policy gradient, such as clipped_pg, or leave it empty")]
+    if strange := objective.teachers - set(known):
+        faults += [((), f"a component asks for weights {', '.join(sorted(strange))}, expected {', '.join(known)}")]
+    if "external" in objective.teachers and teacher is None:
+        faults += [((), "a component asks for `teacher: external`, and the spec has no `teacher`")]
+    return faults
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from sdsearch.agents.local import Local
+from sdsearch.core.question import Question
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ContextError, ModelError
-from sdsearch.rollout import collect
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.spec import load
-from sdsearch.types import Question
-from sdsearch.world import World
 
 
 def test_segments_are_what_the_model_saw(spec: Path) -> None:
     experiment = load(spec)
-    actor = experiment.agent.open(experiment.environment.protocol)
-    groups = collect(World(experiment.environment), actor, experiment.data.train.questions(), 2, seed=3)
-    policy = actor.policy  # type: ignore[attr-defined]
+    session = experiment.agent.open(experiment.environment.protocol)
+    groups = collect(SearchEnvFactory(experiment.environment), session, experiment.data.train.questions(), 2, seed=3)
+    policy = session.policy  # type: ignore[attr-defined]
     for trajectory in (t for g in groups for t in g.trajectories):
-        assert policy.decode(trajectory.tokens) == "".join(s.text for s in trajectory.segments)
+        assert policy.codec.decode(trajectory.tokens) == "".join(s.text for s in trajectory.segments)
         logprobs = policy.model(torch.tensor([trajectory.tokens])).logits[0].log_softmax(-1)
         at = 0
         for segment in trajectory.segments:
@@ -32,18 +32,18 @@ def test_segments_are_what_the_model_saw(spec: Path) -> None:
 
 def test_a_full_context_ends_the_episode(spec: Path) -> None:
     experiment = load(spec, ["agent.context=40", "environment.max_turns=9"])
-    actor = experiment.agent.open(experiment.environment.protocol)
-    groups = collect(World(experiment.environment), actor, experiment.data.train.questions(), 2, seed=0)
+    session = experiment.agent.open(experiment.environment.protocol)
+    groups = collect(SearchEnvFactory(experiment.environment), session, experiment.data.train.questions(), 2, seed=0)
     episodes = [t for g in groups for t in g.trajectories]
     assert {t.stop_reason for t in episodes} == {"context_full"}
     assert all(t.segments[-1].role != "model" or len(t.tokens) <= 40 for t in episodes)
 
 
 def test_a_prompt_that_does_not_fit_says_what_to_do(spec: Path) -> None:
-    actor = load(spec, ["agent.context=16"]).agent.open(SearchR1())
-    actor.reset([Question("q", "?", ("a",))], 0)
+    session = load(spec, ["agent.context=16"]).agent.open(SearchR1())
+    session.reset([Question("q", "?", ("a",))], 0)
     with pytest.raises(ContextError, match=r"the prompt takes \d+ tokens and agent.context is 16: raise agent.context"):
-        actor.act([0], ["Question: " + "which city " * 20])
+        session.act([0], ["Question: " + "which city " * 20])
 
 
 @pytest.mark.parametrize(

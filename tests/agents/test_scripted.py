@@ -3,15 +3,16 @@
 import pytest
 
 from sdsearch.agents.scripted import Scripted
+from sdsearch.contracts.retrieval import Searcher
+from sdsearch.core.question import Question
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.search import SearchVectorEnv
 from sdsearch.errors import DataError
-from sdsearch.evaluate import mean
-from sdsearch.rollout import collect
-from sdsearch.types import Question, Searcher
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.evaluate import mean
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +49,10 @@ def test_mistakes_cost_answers(searcher: Searcher) -> None:
 
 
 def test_rewording_keeps_the_meaning(searcher: Searcher) -> None:
-    actor = Scripted(reword=1.0).open(SearchR1())
+    session = Scripted(reword=1.0).open(SearchR1())
     question = AtlasQuestions(countries=40, hops=[2], kinds=["bridge"]).questions()[0]
-    actor.reset([question], 0)
-    (step,) = actor.act([0], ["prompt"])
+    session.reset([question], 0)
+    (step,) = session.act([0], ["prompt"])
     hop = question.hops[0]
     assert step.action is not None
     assert step.action.text == f"<search> {hop.attribute} of {hop.entity} </search>"

@@ -15,13 +15,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AddedToken, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sdsearch.agents.local import Local
+from sdsearch.contracts.environment import Reward
+from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.envs.protocol.search_r1 import NAMES, SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.envs.reward.f1 import F1
 from sdsearch.envs.search import SearchEnv
-from sdsearch.model.control import controls
-from sdsearch.model.policy import Policy
-from sdsearch.types import Hit, Passage, Question, Reward
+from sdsearch.policy.codec import TokenizerCodec
+from sdsearch.policy.control_tokens import controls
+from sdsearch.policy.policy import Policy
 
 GRAMMAR = SearchR1()
 SPELLED = [
@@ -144,7 +146,7 @@ def gpt2() -> Policy:
         vocab_size=len(wrapped), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
     )
     torch.manual_seed(0)
-    return Policy(LlamaForCausalLM(config), wrapped)
+    return Policy(LlamaForCausalLM(config), TokenizerCodec(wrapped))
 
 
 GPT2 = gpt2()
@@ -158,37 +160,41 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 
 
 def test_there_are_control_tokens_to_attack(policy: Policy) -> None:
-    spelled = [t for t in SPELLED if t in controls(policy.tokenizer).values()]
-    assert spelled == (["<|end|>"] if len(controls(policy.tokenizer)) == 1 else SPELLED[:-1])
+    spelled = [t for t in SPELLED if t in controls(policy.codec.tokenizer).values()]
+    assert spelled == (["<|end|>"] if len(controls(policy.codec.tokenizer)) == 1 else SPELLED[:-1])
     for text in spelled:
-        (token,) = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert token in controls(policy.tokenizer)
-        assert token not in policy.encode(text)
-        assert policy.decode(policy.encode(text)) == text
+        (token,) = policy.codec.tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert token in controls(policy.codec.tokenizer)
+        assert token not in policy.codec.encode(text)
+        assert policy.codec.decode(policy.codec.encode(text)) == text
 
 
 @attacks
 def test_nothing_shown_becomes_a_control_token(policy: Policy, attack: str) -> None:
     shown = played(MOVES, attack, attack, attack[:3000], ("Paris",), ExactMatch())[0]
-    forbidden = {*controls(policy.tokenizer), *policy.tokenizer.convert_tokens_to_ids(["<tool_call>"])} - {None}
+    forbidden = {*controls(policy.codec.tokenizer), *policy.codec.tokenizer.convert_tokens_to_ids(["<tool_call>"])} - {
+        None
+    }
     for text in shown:
-        tokens = policy.encode(text)
+        tokens = policy.codec.encode(text)
         assert not forbidden & set(tokens)
-        assert policy.decode(tokens) == text
-    assert not forbidden & set(policy.prompt_tokens(shown[0]))
-    assert not set(controls(policy.tokenizer)) & set(policy.encode(attack[:3000].encode(errors="replace").decode()))
+        assert policy.codec.decode(tokens) == text
+    assert not forbidden & set(policy.codec.prompt(shown[0]))
+    assert not set(controls(policy.codec.tokenizer)) & set(
+        policy.codec.encode(attack[:3000].encode(errors="replace").decode())
+    )
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([*SPELLED, "<", "|", "im_", "start|>", "x", " "]), max_size=12).map("".join))
 def test_no_text_becomes_a_control_token(text: str) -> None:
-    assert not set(controls(GPT2.tokenizer)) & set(GPT2.encode(text))
-    assert GPT2.decode(GPT2.encode(text)) == text
+    assert not set(controls(GPT2.codec.tokenizer)) & set(GPT2.codec.encode(text))
+    assert GPT2.codec.decode(GPT2.codec.encode(text)) == text
 
 
 def test_the_grammars_own_tags_stay_tokens(policy: Policy) -> None:
     for tag in ("<search>", "</search>"):
-        assert len(policy.encode(tag)) == 1
+        assert len(policy.codec.encode(tag)) == 1
 
 
 def test_a_question_keeps_its_lines_and_its_length() -> None:

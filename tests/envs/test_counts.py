@@ -4,33 +4,34 @@ from collections.abc import Sequence
 
 import pytest
 
+from sdsearch.contracts.agent import Reply
+from sdsearch.core.question import Hit, Question
+from sdsearch.core.trajectory import Segment
 from sdsearch.envs.search import SearchVectorEnv
-from sdsearch.rollout import collect
-from sdsearch.trajectory import Segment
-from sdsearch.types import Hit, Question, Step
+from sdsearch.rollout.collect import collect
 
 ASKED = Question("q", "Where?", ("Paris",))
 
 
 class Nothing:
-    """Finds nothing; see `sdsearch.types.Searcher`."""
+    """Finds nothing; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [[] for _ in queries]
 
 
 class Saying:
-    """Says what it is told, turn by turn; see `sdsearch.types.Actor`."""
+    """Says what it is told, turn by turn; see `sdsearch.contracts.agent.AgentSession`."""
 
     def __init__(self, *moves: str) -> None:
         self.moves = iter(moves)
 
     def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None: ...
 
-    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
-        return [Step(Segment("observation", text), Segment("model", next(self.moves))) for text in texts]
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
+        return [Reply(Segment("observation", text), Segment("model", next(self.moves))) for text in texts]
 
-    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         return self.act(rows, [past[-1].text for past in pasts])
 
 

@@ -5,11 +5,12 @@ from typing import Any, Literal
 
 import pytest
 
+from sdsearch.contracts.environment import Reward
+from sdsearch.core.question import Hit, Hop, Passage, Question
+from sdsearch.core.trajectory import Turn
 from sdsearch.envs.episode import Done, Episode, Search, Shown
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
-from sdsearch.trajectory import Turn
-from sdsearch.types import Hit, Hop, Passage, Question, Reward
 
 QUESTION = Question("7", "Where?", ("Paris",), ("p1",), (Hop("Eiffel Tower", "city", "Paris", "p1"),), "bridge")
 HITS = [Hit(Passage("p1", "Eiffel Tower", "It stands in Paris."), 0.9), Hit(Passage("p2", "T", "x"), 0.1)]

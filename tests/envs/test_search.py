@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import sdsearch  # noqa: F401  (registers the environment)
-from sdsearch.envs.game import Game
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.retrieval import Retriever, Searcher
+from sdsearch.core.question import Hit, Passage, Question
+from sdsearch.core.trajectory import Turn
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.f1 import F1
-from sdsearch.envs.search import SearchEnv, SearchVectorEnv
+from sdsearch.envs.search import Game, SearchEnv, SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.trajectory import Turn
-from sdsearch.types import Dataset, Hit, Passage, Question, Retriever, Searcher
 
 ID = "sdsearch/SearchQA-v0"
 QUESTIONS = [Question(str(i), f"What is {i}?", (f"number {i}",)) for i in range(6)]

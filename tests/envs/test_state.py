@@ -9,11 +9,11 @@ from gymnasium.error import ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdsearch.core.question import Hit, Passage, Question
+from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.envs.episode import boundary
 from sdsearch.envs.search import SearchEnv, SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.trajectory import Segment, Trajectory
-from sdsearch.types import Hit, Passage, Question
 
 QUESTIONS = [Question(str(i), f"What is {i}?", (f"number {i}",), (f"p{i}",)) for i in range(6)]
 PASSAGES = [Passage(f"p{i}", f"{i}", f"{i} is number {i}.") for i in range(6)]

@@ -6,11 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sdsearch.core.trajectory import Fork, Group
 from sdsearch.fidelity.advantages import difference, estimate, wilson
-from sdsearch.fidelity.exact import ExactProbe
-from sdsearch.fidelity.mdp import SearchProblem
-from sdsearch.rollout import Fork
-from sdsearch.trajectory import Group
+from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 
 PROBLEM = SearchProblem()
 

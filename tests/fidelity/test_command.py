@@ -9,19 +9,20 @@ import torch
 from typer.testing import CliRunner, Result
 
 from sdsearch.agents.engines.transformers import Transformers
-from sdsearch.agents.local import LocalActor
+from sdsearch.agents.local import LocalSession
 from sdsearch.cli import app
+from sdsearch.contracts.environment import Action
+from sdsearch.core.trajectory import Fork
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.fidelity.paired import PairedActor, PairedSampler
-from sdsearch.model.policy import Policy
-from sdsearch.rollout import Fork, collect, continue_from
+from sdsearch.fidelity.paired import PairedSampler, PairedSession
+from sdsearch.learning.train import train
+from sdsearch.policy.policy import Policy
+from sdsearch.rollout.collect import collect, continue_from
+from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.spec import load
-from sdsearch.train import train
-from sdsearch.types import Action
-from sdsearch.world import World
 
 REWARD = """
-from sdsearch.types import Reward
+from sdsearch.contracts.environment import Reward
 
 class ByLetter(Reward):
     def score(self, answer, answers):
@@ -133,11 +134,11 @@ def test_without_a_run_it_is_the_known_problem() -> None:
 def test_continuations_are_paired(acting: Path) -> None:
     """Continuation i of the question, gone on with after its first turn, is itself; others are not."""
     experiment = load(acting)
-    actor = experiment.agent.open(experiment.environment.protocol)
-    assert isinstance(actor, LocalActor)
-    world, questions = World(experiment.environment), experiment.data.test.questions()[:2]
-    groups = collect(world, actor, questions, 1, seed=3)
-    paired, k = PairedActor(actor, 6), 6
+    session = experiment.agent.open(experiment.environment.protocol)
+    assert isinstance(session, LocalSession)
+    world, questions = SearchEnvFactory(experiment.environment), experiment.data.test.questions()[:2]
+    groups = collect(world, session, questions, 1, seed=3)
+    paired, k = PairedSession(session, 6), 6
     first = continue_from(world, paired, [Fork(g.trajectories[0], 0) for g in groups], k, seed=9)
     assert len({t.tokens for t in first[0].trajectories}) > 3
     longer = [(g, i, t) for g in range(2) for i, t in enumerate(first[g].trajectories) if len(t.actions) > 1]

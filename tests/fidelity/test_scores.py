@@ -8,22 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr  # type: ignore[import-untyped]
 
-from sdsearch.components.discovery import known
-from sdsearch.crediting.returns import kept
+from sdsearch.config.discovery import known
+from sdsearch.contracts.credit import Credit
+from sdsearch.core.statistics import Estimate
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import kept
 from sdsearch.fidelity.advantages import Advantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited
 from sdsearch.fidelity.command import exact
-from sdsearch.fidelity.exact import ExactProbe
-from sdsearch.fidelity.judgement import Judgement, reachable
-from sdsearch.fidelity.mdp import SearchProblem
+from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
+from sdsearch.fidelity.result import Result, reachable
 from sdsearch.fidelity.scores import Scores, Turns, scores, spearman
-from sdsearch.objective import Credit
 from sdsearch.objectives.credit.gae import GAE
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.credit.vine import Vine
-from sdsearch.study.bootstrap import Estimate
-from sdsearch.trajectory import Group
 
 PROBLEM = SearchProblem()
 GROUPS = PROBLEM.groups(12, 6, seed=0)
@@ -142,7 +141,7 @@ def test_the_ceiling_is_what_the_truth_scores_against_estimates(k: int) -> None:
     groups = PROBLEM.groups(40, 5, seed=4)
     known = [PROBLEM.advantages(t) for t in kept(groups)]
     found = estimate(groups, ExactProbe(PROBLEM, seed=11).continue_from, k)
-    judgement = Judgement({}, groups, found, {"truth": known}, {})
+    judgement = Result({}, groups, found, {"truth": known}, {})
     truth = judgement.scores["truth"]
     for ceiling, perfect in zip(judgement.ceiling, (truth.within, truth.queries, truth.pooled), strict=True):
         assert perfect.value < 0.97
@@ -160,11 +159,11 @@ def test_reachable_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def judged() -> Judgement:
+def judged() -> Result:
     return exact()
 
 
-def test_the_recorded_table_is_up_to_date(judged: Judgement) -> None:
+def test_the_recorded_table_is_up_to_date(judged: Result) -> None:
     """What docs/fidelity.md says of each credit that it lists; `sdsearch fidelity` prints the table."""
     lines = (Path(__file__).parents[2] / "docs" / "fidelity.md").read_text().splitlines()
     recorded = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
@@ -177,7 +176,7 @@ def test_the_recorded_table_is_up_to_date(judged: Judgement) -> None:
 
 
 @pytest.mark.parametrize("name", known(Credit))
-def test_every_credit_can_be_judged(judged: Judgement, name: str) -> None:
+def test_every_credit_can_be_judged(judged: Result, name: str) -> None:
     found = judged.scores[name]
     assert 0 < found.credited <= 1
     assert abs(found.pooled.value) <= 1
@@ -185,7 +184,7 @@ def test_every_credit_can_be_judged(judged: Judgement, name: str) -> None:
     assert 0 <= found.idle.value <= 1
 
 
-def test_credits_that_know_nothing_score_nothing(judged: Judgement) -> None:
+def test_credits_that_know_nothing_score_nothing(judged: Result) -> None:
     for name in ("random", "constant", "shuffled_reward"):
         assert abs(judged.scores[name].pooled.value) < 0.25
         assert judged.scores[name].within.value == 0.0
@@ -198,6 +197,6 @@ def test_the_report_says_what_was_not_judged_and_why() -> None:
     assert (list(found), skipped) == (["gold_passage", "group_mean", "group_mean #2"], {})
     told, failed = credited(found, [bare], ExactProbe(PROBLEM))
     assert list(told) == ["group_mean", "group_mean #2"]
-    report = Judgement({"of": "a test"}, GROUPS[:1], TRUTH[:6], told, failed).report().markdown()
+    report = Result({"of": "a test"}, GROUPS[:1], TRUTH[:6], told, failed).report().markdown()
     assert "- gold_passage: question 'q': got no gold passage, expected at least one" in report
     assert "| group_mean | 0.00 |" in report

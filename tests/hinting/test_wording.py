@@ -32,7 +32,7 @@ def test_others_are_refused(text: str, message: str) -> None:
 
 
 def test_in_a_spec() -> None:
-    from sdsearch.objective import Hint
+    from sdsearch.contracts.hint import Hint
 
     hints: TypeAdapter[Any] = TypeAdapter(Hint)
     with pytest.raises(ValidationError, match=r"got 'It is \{anser\}', expected a text that holds \{answer\}"):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
 from sdsearch.monitoring.behaviour import behaviour, credited
 from sdsearch.testing import example_trajectory
-from sdsearch.trajectory import Group
-from sdsearch.types import Question
 
 QUESTION = Question("q", "Where?", ("x",))
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from sdsearch.agents.local import Local
-from sdsearch.components.component import Settings
-from sdsearch.components.discovery import known
+from sdsearch.config.component import Settings
+from sdsearch.config.discovery import known
+from sdsearch.contracts.loss import Term
 from sdsearch.monitoring.advice import WATCHES
 from sdsearch.monitoring.monitor import Monitor, Monitors, Notice
-from sdsearch.objective import Term
 from sdsearch.objectives.terms.distill import Distill
 from sdsearch.spec import Environment, Train
 
@@ -65,7 +65,7 @@ def line(figures: Mapping[str, float]) -> dict[str, dict[str, float]]:
 
 def said(monitor: Monitor, values: Sequence[float], name: str = "homogeneous") -> list[int]:
     """Show the values of one figure, a step each; return the steps, from 1, with a warning."""
-    return [i for i, value in enumerate(values, 1) if monitor.judge(line({name: value}))]
+    return [i for i, value in enumerate(values, 1) if monitor.check(line({name: value}))]
 
 
 @pytest.mark.parametrize("limit", CROSSED)
@@ -73,20 +73,20 @@ def test_each_limit_warns_once_and_says_what_to_do(limit: str) -> None:
     name, bad = CROSSED[limit]
     monitor, off = Monitor(Monitors()), Monitor(Monitors.model_validate({limit: None}))
     steps = [HEALTHY] * 10 + [{**HEALTHY, name: bad}] * 30
-    notices = [n for step in steps for n in monitor.judge(line(step))]
+    notices = [n for step in steps for n in monitor.check(line(step))]
     assert [(n.limit, n.figure) for n in notices] == [(limit, name)]
     (watch,) = [w for w in WATCHES if w.limit == limit]
     assert notices[0].text.startswith(f"{name} is ")
     assert f"monitors.{limit})" in notices[0].text
     assert notices[0].text.endswith(watch.advice)
-    assert not [n for step in steps for n in off.judge(line(step))]
+    assert not [n for step in steps for n in off.check(line(step))]
 
 
 def test_healthy_figures_stay_silent() -> None:
     monitor = Monitor(Monitors())
     wobble = [{name: value * (1 + 0.3 * (-1) ** step) for name, value in HEALTHY.items()} for step in range(100)]
     wobble = [{**figures, "effective_share_last": 0.97} for figures in wobble]
-    assert [n for figures in wobble for n in monitor.judge(line(figures))] == []
+    assert [n for figures in wobble for n in monitor.check(line(figures))] == []
 
 
 def test_every_limit_is_watched() -> None:
@@ -118,7 +118,7 @@ def test_noisy_figures_are_averaged() -> None:
 def test_some_figures_are_compared_with_the_start() -> None:
     monitor = Monitor(Monitors(window=2, entropy_high=1.4))
     assert said(monitor, [2.0, 4.0, 4.0], "entropy") == []  # start 3, mean 4
-    (notice,) = monitor.judge(line({"entropy": 5.0}))  # mean 4.5, one and a half times the start
+    (notice,) = monitor.check(line({"entropy": 5.0}))  # mean 4.5, one and a half times the start
     assert notice == Notice("entropy_high", "entropy", 4.5, notice.text)
     assert notice.text.startswith(
         "entropy is 4.5, the mean of the last 2 values, and was 3 at the start; expected at most 1.4 times that "
@@ -129,18 +129,18 @@ def test_some_figures_are_compared_with_the_start() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_no_number_is_said_at_once(value: float) -> None:
-    (notice,) = Monitor(Monitors()).judge(line({"gradient_norm": value}))
+    (notice,) = Monitor(Monitors()).check(line({"gradient_norm": value}))
     assert notice.text.startswith(f"gradient_norm is {value}, expected a finite number. One update's gradient exploded")
     assert said(Monitor(Monitors(window=2)), [1.0, float("nan"), 0.5, 1.0], "homogeneous") == []
 
 
 def test_each_term_has_its_own_warning() -> None:
     monitor = Monitor(Monitors(window=1))
-    notices = monitor.judge(line({"distill/entropy_gap": -1.0, "distill_2/entropy_gap": -2.0, "kl/loss": -3.0}))
+    notices = monitor.check(line({"distill/entropy_gap": -1.0, "distill_2/entropy_gap": -2.0, "kl/loss": -3.0}))
     assert [n.figure for n in notices] == ["distill/entropy_gap", "distill_2/entropy_gap"]
 
 
 def test_evaluations_do_not_count() -> None:
     monitor = Monitor(Monitors(window=1))
-    assert monitor.judge({"step": 0, "evaluate": {"searches": 0.0}, "retrieval": {"retries": 9}}) == []
-    assert [n.limit for n in monitor.judge({"train": {"searches": 0.0}})] == ["searches"]
+    assert monitor.check({"step": 0, "evaluate": {"searches": 0.0}, "retrieval": {"retries": 9}}) == []
+    assert [n.limit for n in monitor.check({"train": {"searches": 0.0}})] == ["searches"]

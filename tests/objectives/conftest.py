@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdsearch.crediting.returns import by_turn
-from sdsearch.objective import Rows
+from sdsearch.contracts.loss import LossInput
+from sdsearch.core.question import Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
+from sdsearch.crediting.per_turn import by_turn
+from sdsearch.policy.logprobs import pick
 from sdsearch.testing import example_trajectory
-from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.types import Question
 
-MakeRows = Callable[..., Rows]
+MakeRows = Callable[..., LossInput]
 HERE = Question("q", "Where?", ("here",))
 
 
@@ -30,7 +31,7 @@ def rows_of() -> MakeRows:
         then: Sequence[float] | None = None,
         credit: Sequence[float] | None = None,
         teacher: Sequence[float] | None = None,
-    ) -> Rows:
+    ) -> LossInput:
         n = len(now)
         question = Question("q", "Where?", ("here",))
         sampled = tuple(np.log(now if then is None else then).tolist())
@@ -38,7 +39,8 @@ def rows_of() -> MakeRows:
         group = Group(question, (Trajectory(question, segments, (), "answered", 0.0),))
         table = TokenTable.build([group], [np.ones(n) if credit is None else np.array(credit)])
         taught = None if teacher is None else two(teacher)
-        return Rows(table, two(now).requires_grad_(), taught)
+        logits = two(now).requires_grad_()
+        return LossInput(table, logits, pick(logits, table.token), taught)
 
     return build
 

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sdsearch.cli import app
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn, write_groups
 from sdsearch.errors import DataError
 from sdsearch.report.charts import POINTS, charts, lines, thin
 from sdsearch.report.page import CHARACTERS, LIMIT, clip, page, spread
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn, write_groups
-from sdsearch.types import Question
 
 EVIL = """<script>alert("1")</script>' onload="x" </pre></details> $\\frac$ {{ 7 * 7 }} &amp;"""
 FIGURES = {"exact_match": 0.25, "f1": 0.5, "searches": 2.0, "gold_recall": 0.75, "invalid": 0.0}

@@ -12,13 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from rich.console import Console
 
+from sdsearch.config.load import load_any
 from sdsearch.errors import SpecError
-from sdsearch.loading.load import load_any
-from sdsearch.study.board import Board
 from sdsearch.study.checklist import checklist, failures
 from sdsearch.study.comparison import Comparison
-from sdsearch.study.curves import curves, draw
-from sdsearch.study.finals import finals
+from sdsearch.study.plots import curves, draw, finals
+from sdsearch.study.progress import Board
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study, jobs
 from sdsearch.study.table import document, runs, save

@@ -14,8 +14,8 @@ from threading import Lock
 import pytest
 from rich.console import Console
 
-from sdsearch.loading.load import load_any
-from sdsearch.study.board import Board
+from sdsearch.config.load import load_any
+from sdsearch.study.progress import Board
 from sdsearch.study.runs import Call, Stop, attempt, run
 from sdsearch.study.spec import Study, jobs
 

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -17,13 +18,13 @@ import pytest
 import torch
 
 import sdsearch
+from sdsearch.config.load import load_any
 from sdsearch.errors import StudyError
-from sdsearch.loading.load import load_any
+from sdsearch.learning.train import train
 from sdsearch.spec import load
 from sdsearch.study.command import study as run
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, jobs
-from sdsearch.train import train
 
 Write = Callable[..., Path]
 
@@ -83,11 +84,17 @@ def references(path: Path, ahead: Sequence[Job] = ()) -> dict[str, list[dict[str
     here = {job.name: timeless(job.experiment.folder) for job in ahead}
     elsewhere = {"out": path.parent / "reference"}
     others = [job for job in jobs(load_any(path)) if job.name not in here]
+    with one_thread():
+        return here | {j.name: timeless(train(j.experiment.model_copy(update=elsewhere)).folder) for j in others}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Train with as many threads as a study gives its runs: sums are added up in another order by more."""
     before = torch.get_num_threads()
-    # As many as a study gives its runs: sums are added up in another order by more.
     torch.set_num_threads(1)
     try:
-        return here | {j.name: timeless(train(j.experiment.model_copy(update=elsewhere)).folder) for j in others}
+        yield
     finally:
         torch.set_num_threads(before)
 
@@ -105,8 +112,9 @@ def test_a_killed_study_goes_on_and_nothing_is_run_twice(
     path = study("pair", ("rollouts: 16", "rollouts: 28"))
     folder = path.parent / "runs" / "pair"
     planned = jobs(load_any(path))
-    for job in planned[:3]:
-        train(job.experiment)  # a run is known by its record, whoever ran it
+    with one_thread():
+        for job in planned[:3]:
+            train(job.experiment)  # a run is known by its record, whoever ran it
     process = start(path)
     wait(lambda: all(begun(job) for job in planned), process)
     runs = children(process)
@@ -161,10 +169,10 @@ def test_a_killed_study_goes_on_and_nothing_is_run_twice(
 
 
 BROKEN = """
-from sdsearch.objective import Credit
+from sdsearch.contracts.credit import GroupCredit
 
-class Broken(Credit):
-    def assign(self, group):
+class Broken(GroupCredit):
+    def of_group(self, group):
         raise RuntimeError("no credit today")
 """
 

@@ -9,10 +9,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sdsearch.agents.scripted import Scripted, ScriptedActor
-from sdsearch.objective import Credit, Hint, Rows, Selection, Term, Values, whole
-from sdsearch.probe import Probe
-from sdsearch.rollout import Fork
+from sdsearch.agents.scripted import Scripted, ScriptedSession
+from sdsearch.contracts.agent import Reply
+from sdsearch.contracts.credit import Advantages, Credit, GroupCredit, Probe
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.environment import Grammar
+from sdsearch.contracts.hint import Hint
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
+from sdsearch.core.question import Hit, Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Fork, Group, Segment, Span
+from sdsearch.crediting.per_turn import whole
 from sdsearch.testing import (
     ExampleProbe,
     check_agent,
@@ -25,56 +32,69 @@ from sdsearch.testing import (
     example_passages,
     example_questions,
 )
-from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Segment, Span
-from sdsearch.types import Dataset, Grammar, Hit, Question, Step
 
 calls = count()
 
 
-class CountsLost(Credit):
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+class CountsLost(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
         return [whole(t, float(len(group.trajectories))) for t in group.kept]
 
 
-class Short(Credit):
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+class Short(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
         return [np.zeros(1) for _ in group.kept]
 
 
-class Endless(Credit):
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+class Endless(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
         return [whole(t, np.inf) for t in group.kept]
 
 
-class Fickle(Credit):
-    def assign(self, group: Group) -> list[NDArray[np.float64]]:
+class Fickle(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
         return [whole(t, next(calls)) for t in group.kept]
 
 
 class Hasty(Credit):
     """Teaches the critic about the state after the last token too."""
 
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"critic"})
+
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         values = probe.values(groups)
-        probe.learn(groups, values)
-        return [v[:-1] for v in values]
+        return Advantages([v[:-1] for v in values], values)
+
+
+class Secretive(Hasty):
+    """Teaches a critic that it does not say it needs."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
+
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        values = [v[:-1] for v in probe.values(groups)]
+        return Advantages(values, values)
 
 
 class Stubborn(Credit):
-    def credits(self, groups: Sequence[Group], probe: Probe) -> list[NDArray[np.float64]]:
-        return [whole(t, 0.0) for g in groups or example_groups() for t in g.kept]
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        return Advantages([whole(t, 0.0) for g in groups or example_groups() for t in g.kept])
 
 
 @pytest.mark.parametrize(
     ("credit", "message"),
     [
-        (Hasty(), "got targets of shapes .* for the critic"),
-        (Stubborn(), "for a step without groups, expected an empty list"),
+        (Hasty(), "Hasty, targets: trajectory 0 .* got an array of shape"),
+        (Secretive(), "got targets for a critic that the credit does not need"),
+        (Stubborn(), "Stubborn: got .*, expected a list of 0 arrays"),
         (CountsLost(), "beside a lost episode"),
         (Short(), "got an array of shape"),
         (Endless(), "got inf at its sampled token 0"),
-        (Fickle(), "got other credits the second time"),
+        (Fickle(), "got other advantages the second time"),
     ],
 )
 def test_check_credit(credit: Credit, message: str) -> None:
@@ -139,7 +159,7 @@ class Faulty(Term):
             return Selection(none)
         return Selection(none if self.fault == "idle" else ~none)
 
-    def values(self, rows: Rows) -> Values:
+    def loss(self, rows: LossInput) -> LossOutput:
         loss = rows.logprob
         match self.fault:
             case "mixes":
@@ -155,7 +175,7 @@ class Faulty(Term):
                 loss = loss.detach()
             case "flat":
                 loss = loss * 0
-        return Values(loss, {})
+        return LossOutput(loss, {})
 
 
 @pytest.mark.parametrize(
@@ -186,40 +206,40 @@ class Clumsy(Scripted):
 
     fault: str = ""
 
-    def open(self, grammar: Grammar) -> ScriptedActor:
+    def open(self, grammar: Grammar) -> ScriptedSession:
         return ClumsyActor(self, grammar)
 
 
-class ClumsyActor(ScriptedActor):
+class ClumsyActor(ScriptedSession):
     settings: Clumsy
 
-    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Step]:
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         steps = super().act(rows, texts)
         one, two = (1, 2), (-0.5, -0.5)
         match self.settings.fault:
             case "tidies":
-                steps = [Step(replace(c, text=c.text.strip()), a) for c, a in steps]
+                steps = [Reply(replace(c, text=c.text.strip()), a) for c, a in steps]
             case "drops":
                 steps = steps[1:]
             case "prompts":
-                steps = [Step(replace(c, role="prompt"), a) for c, a in steps]
+                steps = [Reply(replace(c, role="prompt"), a) for c, a in steps]
             case "fickle":
-                steps = [Step(c, Segment("model", f"{next(calls)}")) for c, _ in steps]
+                steps = [Reply(c, Segment("model", f"{next(calls)}")) for c, _ in steps]
             case "half":
-                steps = [Step(c, Segment("model", a.text, one, two, (Span.THINK,) * 2)) for c, a in steps if a]
+                steps = [Reply(c, Segment("model", a.text, one, two, (Span.THINK,) * 2)) for c, a in steps if a]
             case "sure" | "mistaken":
                 above, span = (0.5, Span.THINK) if self.settings.fault == "sure" else (-0.5, Span.ANSWER)
                 steps = [
-                    Step(replace(c, tokens=one), Segment("model", a.text, one, (above, -1.0), (span,) * 2))
+                    Reply(replace(c, tokens=one), Segment("model", a.text, one, (above, -1.0), (span,) * 2))
                     for c, a in steps
                     if a
                 ]
         return steps
 
-    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         steps = super().resume(rows, pasts)
         if self.settings.fault == "rewrites":
-            steps = [Step(replace(c, text=c.text + " "), a) for c, a in steps]
+            steps = [Reply(replace(c, text=c.text + " "), a) for c, a in steps]
         return steps
 
 
@@ -290,7 +310,7 @@ def test_check_dataset(fault: str, message: str) -> None:
 
 
 class Careless:
-    """A searcher that counts shared letters, with one fault; see `sdsearch.types.Searcher`."""
+    """A searcher that counts shared letters, with one fault; see `sdsearch.contracts.retrieval.Searcher`."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault

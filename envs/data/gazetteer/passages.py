@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from sdsearch.core.question import Passage
 from sdsearch.envs.data.gazetteer.facts import ATTRIBUTES, Entity, hashed
-from sdsearch.types import Passage
 
 WORDINGS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("airport", "city"): (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 
+from sdsearch.core.question import Hop, Question
 from sdsearch.envs.data.gazetteer import wording
 from sdsearch.envs.data.gazetteer.facts import HIDDEN, Entity, Fact, hashed, load
 from sdsearch.envs.data.gazetteer.passages import passage_id
-from sdsearch.types import Hop, Question
 
 LAST = {
     "airport": ("city", "elevation", "time zone", "IATA code"),
@@ -61,10 +61,10 @@ class Chain:
 def compose(countries: int | None = None) -> tuple[Composed, ...]:
     """Return every question about the entities of `load(countries)`, each text once, in a fixed order."""
     entities = load(countries)
-    found: dict[str, Composed] = {}
+    by_text: dict[str, Composed] = {}
     for made in (*_bridges(entities), *_comparisons(entities), *_intersections(entities)):
-        found.setdefault(made.question.text, made)
-    return tuple(found.values())
+        by_text.setdefault(made.question.text, made)
+    return tuple(by_text.values())
 
 
 def follow(entities: Mapping[str, Entity], start: Entity, path: Sequence[str]) -> Chain | None:

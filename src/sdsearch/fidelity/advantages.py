@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.crediting.forest import Place, owner
-from sdsearch.rollout import Fork
-from sdsearch.trajectory import Group
+from sdsearch.core.trajectory import Fork, Group
+from sdsearch.crediting.branching import Place, owner
 
 Numbers = NDArray[np.float64]
 Continue = Callable[[Sequence[Fork], int], list[Group]]
-"""Plays each fork to its end k times, as `sdsearch.rollout.continue_from`."""
+"""Plays each fork to its end k times, as `sdsearch.rollout.collect.continue_from`."""
 
 LEVEL = 0.95
 """Of every interval."""
@@ -65,14 +64,14 @@ def estimate(groups: Sequence[Group], continue_from: Continue, k: int) -> list[A
     }
     every = np.concatenate([[0.0, 1.0], *rewards.values(), [t.reward for _, t, _ in ways]])
     bounds = float(np.nanmin(every)), float(np.nanmax(every))
-    found = []
+    advantages = []
     for i, t, way in ways:
         values: list[Numbers | float] = [rewards[i, state] for state in way]
         steps = zip([*values[1:], t.reward], values, strict=False)
         pairs = [difference(after, before, bounds) for after, before in steps]
         value, error, low, high, even, odd = np.array(pairs, np.float64).reshape(-1, 6).T
-        found.append(Advantages(value, error, low, high, np.array([even, odd])))
-    return found
+        advantages.append(Advantages(value, error, low, high, np.array([even, odd])))
+    return advantages
 
 
 def states(group: Group, index: int) -> list[Place]:

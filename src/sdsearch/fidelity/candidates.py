@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from sdsearch.components.component import Settings, resolve
-from sdsearch.components.discovery import known
-from sdsearch.crediting.checked import checked
-from sdsearch.crediting.returns import by_turn, kept
+from sdsearch.config.component import Settings, resolve
+from sdsearch.config.discovery import known
+from sdsearch.config.load import load_as
+from sdsearch.contracts.credit import Credit, Probe
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import by_turn, kept
 from sdsearch.errors import ContextError, DataError
-from sdsearch.loading.load import load_as
-from sdsearch.objective import Credit, Objective
+from sdsearch.learning.credit import checked
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.terms.distill import Distill
-from sdsearch.probe import Probe
-from sdsearch.spec import Experiment
-from sdsearch.trajectory import Group
+from sdsearch.spec import Experiment, Objective
 
 Candidates = dict[str, Credit]
 Skipped = dict[str, str]
@@ -41,19 +40,19 @@ def candidates(objective: Objective | None, chosen: Sequence[str] = ()) -> tuple
     """
     if chosen:
         return _numbered((c.type, c) for word in chosen for c in _named(word)), {}
-    own = objective.credit if objective else []
-    found: list[tuple[str, Credit]] = []
+    objective_credits = objective.credit if objective else []
+    pairs: list[tuple[str, Credit]] = []
     skipped: Skipped = {}
     for name in known(Credit):
         try:
-            found += [(name, c) for c in own if c.type == name] or [(name, resolve(Credit, name)())]
+            pairs += [(name, c) for c in objective_credits if c.type == name] or [(name, resolve(Credit, name)())]
         except ValidationError as error:
             lacking = ", ".join(str(e["loc"][0]) for e in error.errors() if e["loc"])
             skipped[name] = f"it cannot do without settings ({lacking}): give them in a file for --credits"
-    found += [(c.type, c) for c in own if c.type not in known(Credit)]
+    pairs += [(c.type, c) for c in objective_credits if c.type not in known(Credit)]
     terms = objective.terms if objective else []
-    found += [(f"{t.type} (implied)", implied(t)) for t in terms if isinstance(t, Distill)]
-    return _numbered(found), skipped
+    pairs += [(f"{t.type} (implied)", implied(t)) for t in terms if isinstance(t, Distill)]
+    return _numbered(pairs), skipped
 
 
 def implied(term: Distill) -> LogRatio:
@@ -66,45 +65,45 @@ def _named(word: str) -> list[Credit]:
     return load_as(Chosen, path).credits if path.suffix in (".yaml", ".yml") else [resolve(Credit, word)()]
 
 
-def _numbered(found: Iterable[tuple[str, Credit]]) -> Candidates:
+def _numbered(pairs: Iterable[tuple[str, Credit]]) -> Candidates:
     named: Candidates = {}
-    for name, credit in found:
+    for name, credit in pairs:
         same = sum(n == name or n.startswith(f"{name} #") for n in named)
         named[f"{name} #{same + 1}" if same else name] = credit
     return named
 
 
-def objections(found: Mapping[str, Credit], experiment: Experiment, has: frozenset[str]) -> Skipped:
+def objections(credits: Mapping[str, Credit], experiment: Experiment, has: frozenset[str]) -> Skipped:
     """Say which credits make no sense in an experiment, or need weights that are not among those that it `has`."""
     skipped = {}
-    for name, credit in found.items():
+    for name, credit in credits.items():
         lacking = sorted(credit.needs - has)
         why = f"it needs weights that the run did not keep: {', '.join(lacking)}" if lacking else None
-        if said := why or credit.objection(experiment):
-            skipped[name] = said
+        if objection := why or credit.objection(experiment.conditions):
+            skipped[name] = objection
     return skipped
 
 
 def credited(
-    found: Mapping[str, Credit], groups: Sequence[Group], probe: Probe
+    credits: Mapping[str, Credit], groups: Sequence[Group], probe: Probe
 ) -> tuple[dict[str, list[NDArray[np.float64]]], Skipped]:
     """Return by name the credit of each turn, [turns] for each kept trajectory: the mean over its credited tokens.
 
     NaN for a turn without any. What the questions lack something for, or a hint does not fit, is skipped. Raises
     `ComponentError` when a credit returns what it should not.
     """
-    told, skipped = {}, {}
-    for name, credit in found.items():
+    by_name, skipped = {}, {}
+    for name, credit in credits.items():
         try:
-            parts = checked(credit, groups, probe)
+            parts = checked(credit, groups, probe).values
         except (DataError, ContextError) as error:
             skipped[name] = str(error)
             continue
-        told[name] = [
+        by_name[name] = [
             np.array([_mean(turn) for turn in by_turn(t, part)], np.float64)
             for t, part in zip(kept(groups), parts, strict=True)
         ]
-    return told, skipped
+    return by_name, skipped
 
 
 def _mean(values: NDArray[np.float64]) -> float:

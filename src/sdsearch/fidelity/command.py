@@ -8,51 +8,47 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from sdsearch.agents.local import LocalActor
-from sdsearch.crediting.returns import kept
-from sdsearch.draw import choose
+from sdsearch.agents.local import LocalSession
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Fork, Group, read_groups
+from sdsearch.crediting.per_turn import kept
 from sdsearch.errors import CheckpointError, DataError, ModelError
 from sdsearch.fidelity.advantages import Advantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
-from sdsearch.fidelity.exact import ExactProbe
-from sdsearch.fidelity.judgement import Judgement
-from sdsearch.fidelity.mdp import SearchProblem
-from sdsearch.fidelity.paired import PairedActor
-from sdsearch.model.critic import Critic
-from sdsearch.model.score import Teachers
-from sdsearch.probe import ModelProbe, Numbers
-from sdsearch.rollout import Fork, Play, bearable, continue_from
+from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
+from sdsearch.fidelity.paired import PairedSession
+from sdsearch.fidelity.result import Result
+from sdsearch.learning.probe import ModelProbe
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.trainer import external
+from sdsearch.policy.critic import Critic
+from sdsearch.rollout.collect import EpisodeCollector, bearable, continue_from
+from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.order import choose
+from sdsearch.runs import checkpoint
+from sdsearch.runs.folder import Run
 from sdsearch.spec import Experiment, load
-from sdsearch.store import checkpoint
-from sdsearch.store.run import Run
 from sdsearch.terminal.progress import Bars
-from sdsearch.trainer import external
-from sdsearch.trajectory import Group, read_groups
-from sdsearch.types import Question
-from sdsearch.world import World
 
 
-class Watching(ModelProbe):
-    """A run's probe for credits that are only judged: nothing is learned."""
+class RunProbe(ModelProbe):
+    """Asks what a run has kept."""
 
     @property
     def has(self) -> frozenset[str]:
         """The weights that it can ask."""
         return frozenset(self.weights.policies) | ({"critic"} if self.critic else set())
 
-    def learn(self, groups: Sequence[Group], targets: Numbers) -> None:
-        """Leave the critic as it is."""
 
-
-def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed: int = 0) -> Judgement:
-    """Judge credits on the small problem whose advantages are known; see `sdsearch.fidelity.mdp`."""
+def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed: int = 0) -> Result:
+    """Judge credits on the small problem whose advantages are known; see `sdsearch.fidelity.known_problem`."""
     problem = SearchProblem()
     groups = problem.groups(questions, group, seed)
-    found, skipped = candidates(None, chosen)
-    credits, failed = credited(found, groups, ExactProbe(problem, seed + 1))
+    methods, skipped = candidates(None, chosen)
+    credits, failed = credited(methods, groups, ExactProbe(problem, seed + 1))
     truth = [Advantages.exact(problem.advantages(t)) for t in kept(groups)]
     about: dict[str, str | int | float] = {"turns of": "a search problem whose advantages are known exactly"}
-    return Judgement({**about, "questions": questions}, groups, truth, credits, skipped | failed)
+    return Result({**about, "questions": questions}, groups, truth, credits, skipped | failed)
 
 
 def ready(folders: Sequence[Path], number: int | None) -> Path:
@@ -68,7 +64,7 @@ def ready(folders: Sequence[Path], number: int | None) -> Path:
     return Path(commonpath([folder.parent for folder in whole]))
 
 
-def judge(
+def score_run(
     folder: Path,
     number: int | None = None,
     questions: int = 8,
@@ -78,7 +74,7 @@ def judge(
     split: Literal["train", "test"] = "test",
     stored: str | None = None,
     seed: int = 0,
-) -> Judgement:
+) -> Result:
     """Judge credits on turns of a run's policy; see the command.
 
     Raises `CheckpointError` when the run has no such checkpoint, `DataError` when it has no such trajectories, and
@@ -87,20 +83,20 @@ def judge(
     experiment = load(folder / "spec.yaml", [f"train.group={group}"] if group else [])
     most = experiment.train.max_outage_rate
     path = saved(Run(folder, experiment), number)
-    found, skipped = candidates(experiment.objective, chosen)
+    methods, skipped = candidates(experiment.objective, chosen)
     dice = Random(f"fidelity/{seed}")
     pool = getattr(experiment.data, split).questions()
 
     def lot(which: int) -> list[Question]:
         return choose(pool, 0, min(questions, len(pool)), seed, which)
 
-    probe = opened(experiment, path, {n for c in found.values() for n in c.needs}, lot, dice.getrandbits(32))
-    skipped |= objections(found, experiment, probe.has)
-    groups = read(folder, stored)[:questions] if stored else experiment.train.rollouts.collect(probe.play)
+    probe = opened(experiment, path, {n for c in methods.values() for n in c.needs}, lot, dice.getrandbits(32))
+    skipped |= objections(methods, experiment, probe.has)
+    groups = read(folder, stored)[:questions] if stored else experiment.train.rollouts.collect(probe.collector)
     bearable(groups, most)
     # Before the continuations, which take long: a credit that fails should do so at once.
-    credits, failed = credited({n: c for n, c in found.items() if n not in skipped}, groups, probe)
-    later = Later(probe.play, k, dice.getrandbits(32), experiment.evaluate.batch)
+    credits, failed = credited({n: c for n, c in methods.items() if n not in skipped}, groups, probe)
+    later = Later(probe.collector, k, dice.getrandbits(32), experiment.evaluate.batch)
     truth = estimate(groups, later, k)
     bearable(later.played, most)
     about: dict[str, str | int | float] = {
@@ -112,49 +108,58 @@ def judge(
         "continuations": sum(len(g.trajectories) for g in later.played),
         "seed": seed,
     }
-    return Judgement(about, groups, truth, credits, skipped | failed)
+    return Result(about, groups, truth, credits, skipped | failed)
 
 
 def opened(
     experiment: Experiment, path: Path, needs: set[str], lot: Callable[[int], list[Question]], seed: int
-) -> Watching:
+) -> RunProbe:
     """Put the weights of a checkpoint into the spec's policy, and beside it what credits need and the run has kept."""
     objective, settings, grammar = experiment.objective, experiment.train, experiment.environment.protocol
     about, state = checkpoint.load(path)
-    actor = experiment.agent.open(grammar)
-    if not isinstance(actor, LocalActor) or objective is None:
+    session = experiment.agent.open(grammar)
+    if not isinstance(session, LocalSession) or objective is None:
         raise ModelError(f"{path}: its spec trains nothing, expected `agent: {{type: local}}` and an `objective`")
     # Copied before the checkpoint is put in: the first weights are those that the spec names.
-    teachers = Teachers(actor.policy, objective.teachers | (needs & {"frozen"}), settings.ema, external(experiment))
-    critic = Critic(actor.policy, settings.critic_learning_rate, settings.max_grad_norm) if "critic" in state else None
-    checkpoint.restore(path, actor.policy)
+    teachers = Teachers(session.policy, objective.teachers | (needs & {"frozen"}), settings.ema, external(experiment))
+    critic = (
+        Critic(session.policy, settings.critic_learning_rate, settings.max_grad_norm) if "critic" in state else None
+    )
+    checkpoint.restore(path, session.policy)
     teachers.load_state_dict(state["teachers"])
     if critic:
         critic.load_state_dict(state["critic"])
-    play = Play(World(experiment.environment), actor, lot(0), settings.group, seed, int(about["step"]), lot)
-    return Watching(play, grammar, teachers, settings.tokens_per_batch, critic)
+    play = EpisodeCollector(
+        SearchEnvFactory(experiment.environment), session, lot(0), settings.group, seed, int(about["step"]), lot
+    )
+    return RunProbe(play, grammar, teachers, settings.tokens_per_batch, critic)
 
 
 class Later:
     """Plays states on, with common random numbers and a progress bar, and keeps what it has played."""
 
-    def __init__(self, play: Play, k: int, seed: int, batch: int) -> None:
+    def __init__(self, play: EpisodeCollector, k: int, seed: int, batch: int) -> None:
         """Take `batch` episodes at once."""
-        assert isinstance(play.actor, LocalActor)
-        self.make_env, self.actor, self.seed, self.many = play.make_env, PairedActor(play.actor, k), seed, batch // k
+        assert isinstance(play.session, LocalSession)
+        self.env_factory, self.session, self.seed, self.many = (
+            play.env_factory,
+            PairedSession(play.session, k),
+            seed,
+            batch // k,
+        )
         self.played: list[Group] = []
 
     def __call__(self, forks: Sequence[Fork], k: int) -> list[Group]:
-        """See `sdsearch.rollout.continue_from`."""
-        found: list[Group] = []
+        """See `sdsearch.rollout.collect.continue_from`."""
+        groups: list[Group] = []
         with Bars() as bars:
             task = bars.task("continuations", len(forks) * k)
             for start in range(0, len(forks), max(1, self.many)):
                 some = forks[start : start + max(1, self.many)]
-                found += continue_from(self.make_env, self.actor, some, k, self.seed)
+                groups += continue_from(self.env_factory, self.session, some, k, self.seed)
                 task.advance(len(some) * k)
-        self.played += found
-        return found
+        self.played += groups
+        return groups
 
 
 def saved(run: Run, number: int | None) -> Path:

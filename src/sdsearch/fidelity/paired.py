@@ -15,20 +15,22 @@ import torch
 from torch import Tensor
 
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
-from sdsearch.agents.local import LocalActor
-from sdsearch.trajectory import Segment
-from sdsearch.types import Completion, Question, Step
+from sdsearch.agents.local import LocalSession
+from sdsearch.contracts.agent import Reply
+from sdsearch.contracts.engine import Completion
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Segment
 
 
-class PairedActor(LocalActor):
+class PairedSession(LocalSession):
     """Goes on with episodes, `k` rows for each; the sampler is that of this process, whatever the spec's engine is."""
 
-    def __init__(self, actor: LocalActor, k: int) -> None:
-        """Take the policy of another actor."""
-        engine = actor.settings.engine
+    def __init__(self, session: LocalSession, k: int) -> None:
+        """Take the policy of another session."""
+        engine = session.settings.engine
         settings = engine if isinstance(engine, Transformers) else Transformers()
-        self.paired = PairedSampler(actor.policy, actor.grammar.stop, settings)
-        super().__init__(actor.policy, self.paired, actor.grammar, actor.settings)
+        self.paired = PairedSampler(session.policy, session.grammar.stop, settings)
+        super().__init__(session.policy, self.paired, session.grammar, session.settings)
         self.k = k
 
     def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
@@ -36,8 +38,8 @@ class PairedActor(LocalActor):
         super().reset(questions, seed, greedy)
         self.paired.streams = [(seed, crc32(q.id.encode()), i % self.k) for i, q in enumerate(questions)]
 
-    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Step]:
-        """See `sdsearch.types.Actor`."""
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
+        """See `sdsearch.contracts.agent.AgentSession`."""
         self.paired.turns = {row: len(past) // 2 for row, past in zip(rows, pasts, strict=True)}
         return super().resume(rows, pasts)
 
@@ -51,7 +53,7 @@ class PairedSampler(TransformersSampler):
     """The turn that comes next, by row."""
 
     def sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
-        """See `sdsearch.types.Sampler`."""
+        """See `sdsearch.contracts.engine.Sampler`."""
         dice = [np.random.default_rng((*self.streams[row], self.turns[row])) for row in rows]
         self.numbers = iter(torch.from_numpy(np.array([d.random(max(room)) for d in dice])).T)
         for row in rows:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sdsearch.core.statistics import Estimate
 from sdsearch.fidelity.advantages import LEVEL, Advantages
-from sdsearch.study.bootstrap import Estimate
 
 Numbers = NDArray[np.float64]
 RESAMPLES = 2000
@@ -71,7 +71,7 @@ class Turns(NamedTuple):
             np.repeat(np.arange(len(truth)), lengths),
             np.repeat(np.array(questions, np.int64), lengths),
             ~np.isnan(value),
-            np.ones(len(value), np.bool_) if search is None else np.array([s for own in search for s in own], np.bool_),
+            np.ones(len(value), np.bool_) if search is None else np.array([s for row in search for s in row], np.bool_),
         )
 
     @property
@@ -85,16 +85,16 @@ def scores(credits: Sequence[Numbers], turns: Turns) -> Scores:
     credit = np.concatenate([np.empty(0), *credits])
     if credit.shape != turns.value.shape:
         raise ValueError(f"got credits for {len(credit)} turns, expected {len(turns.value)}")
-    told = turns.known & ~np.isnan(credit)
-    credit, value, certain = _clean(credit[told]), _clean(turns.value[told]), turns.certain[told]
-    asked, question = np.unique(turns.question[told], return_inverse=True)
-    owners, first, owner = np.unique(turns.trajectory[told], return_index=True, return_inverse=True)
-    agrees, size, search = np.sign(credit) == np.sign(value), np.abs(credit), turns.search[told]
+    mask = turns.known & ~np.isnan(credit)
+    credit, value, certain = _clean(credit[mask]), _clean(turns.value[mask]), turns.certain[mask]
+    asked, question = np.unique(turns.question[mask], return_inverse=True)
+    owners, first, owner = np.unique(turns.trajectory[mask], return_index=True, return_inverse=True)
+    agrees, size, search = np.sign(credit) == np.sign(value), np.abs(credit), turns.search[mask]
     drawn = Drawn(len(asked))
 
     def within(turn: NDArray[np.bool_]) -> Estimate:
         each = [turn & (owner == i) for i in range(len(owners))]
-        inside = np.array([spearman(credit[own], value[own]) for own in each])
+        inside = np.array([spearman(credit[rows], value[rows]) for rows in each])
         ranked = ~np.isnan(inside)
         return drawn.ratio(question[first][ranked], inside[ranked], np.ones(ranked.sum()))
 
@@ -104,13 +104,13 @@ def scores(credits: Sequence[Numbers], turns: Turns) -> Scores:
         drawn.correlation(question, credit, value),
         drawn.ratio(question[certain], agrees[certain], np.ones(certain.sum())),
         drawn.ratio(question, size * ~certain, size),
-        float(told.sum() / turns.known.sum()) if turns.known.any() else np.nan,
+        float(mask.sum() / turns.known.sum()) if turns.known.any() else np.nan,
     )
 
 
-def by_within(found: Mapping[str, Scores]) -> dict[str, Scores]:
+def by_within(figures: Mapping[str, Scores]) -> dict[str, Scores]:
     """Return scores by name, the best correlation within trajectories first."""
-    return dict(sorted(found.items(), key=lambda item: -np.nan_to_num(item[1].within.value, nan=-2.0)))
+    return dict(sorted(figures.items(), key=lambda item: -np.nan_to_num(item[1].within.value, nan=-2.0)))
 
 
 class Drawn:

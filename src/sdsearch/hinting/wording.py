@@ -9,7 +9,7 @@ from string import Formatter
 
 from pydantic import AfterValidator
 
-from sdsearch.envs.tags import plain
+from sdsearch.core.safe_text import plain
 
 
 def wording(*names: str) -> AfterValidator:
@@ -17,10 +17,10 @@ def wording(*names: str) -> AfterValidator:
 
     def check(text: str) -> str:
         try:
-            found = {name for _, name, *_ in Formatter().parse(text) if name is not None}
+            fields = {name for _, name, *_ in Formatter().parse(text) if name is not None}
         except ValueError as error:
             raise ValueError(f"got {text!r}: {error}; write a brace that is meant as one twice") from error
-        if not found or not found <= set(names):
+        if not fields or not fields <= set(names):
             expected = " and ".join(f"{{{name}}}" for name in names)
             raise ValueError(f"got {text!r}, expected a text that holds {expected} and no other name in braces")
         return text

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.trajectory import Group, Trajectory
+from sdsearch.core.trajectory import Group, Trajectory
 
 
 def behaviour(groups: Sequence[Group]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from sdsearch.components.component import Settings
+from sdsearch.config.component import Settings
 from sdsearch.monitoring.advice import WATCHES, Watch
 
 
@@ -88,16 +88,16 @@ class Monitor:
         self.seen: defaultdict[str, list[float]] = defaultdict(list)
         self.said: set[tuple[str, str]] = set()
 
-    def judge(self, line: Mapping[str, Any]) -> list[Notice]:
-        """Take the next line and return what is to be said now; nothing for the line of an evaluation."""
-        if "train" not in line:
+    def check(self, metrics: Mapping[str, Any]) -> list[Notice]:
+        """Take the next line of metrics and return what is to be said now; nothing for the line of an evaluation."""
+        if "train" not in metrics:
             return []
-        figures = {**line["train"], **{f"retrieval/{k}": v for k, v in line.get("retrieval", {}).items()}}
+        figures = {**metrics["train"], **{f"retrieval/{k}": v for k, v in metrics.get("retrieval", {}).items()}}
         for name, value in figures.items():
             if isfinite(value):
                 self.seen[name].append(value)
-        found = [self.notice(w, name, figures[name]) for w in WATCHES for name in matching(figures, w.figure)]
-        notices = [n for n in found if n and (n.limit, n.figure) not in self.said]
+        candidates = [self.notice(w, name, figures[name]) for w in WATCHES for name in matching(figures, w.figure)]
+        notices = [n for n in candidates if n and (n.limit, n.figure) not in self.said]
         self.said |= {(n.limit, n.figure) for n in notices}
         return notices
 
@@ -109,15 +109,15 @@ class Monitor:
         count = watch.over or self.limits.window
         if not isfinite(newest):
             # A mean over no episodes is no number either, but nothing has gone wrong with it.
-            said = f"{name} is {newest}, expected a finite number"
-            return Notice(watch.limit, name, newest, f"{said}. {watch.advice}") if count == 1 else None
+            text = f"{name} is {newest}, expected a finite number"
+            return Notice(watch.limit, name, newest, f"{text}. {watch.advice}") if count == 1 else None
         value, start = self.mean(name, count), self.start(name) if watch.relative else 1.0
         if value is None or not start or not (value / start > limit if watch.above else value / start < limit):
             return None
-        said = f"{name} is {value:.3g}" + (f", the mean of the last {count} values" if count > 1 else "")
-        said += f", and was {start:.3g} at the start" if watch.relative else ""
+        text = f"{name} is {value:.3g}" + (f", the mean of the last {count} values" if count > 1 else "")
+        text += f", and was {start:.3g} at the start" if watch.relative else ""
         bound = f"{'at most' if watch.above else 'at least'} {limit:g}" + (" times that" if watch.relative else "")
-        return Notice(watch.limit, name, value, f"{said}; expected {bound} (monitors.{watch.limit}). {watch.advice}")
+        return Notice(watch.limit, name, value, f"{text}; expected {bound} (monitors.{watch.limit}). {watch.advice}")
 
     def mean(self, name: str, count: int) -> float | None:
         """Return the mean of the last `count` values, None while there are fewer."""

@@ -1,4 +1,4 @@
-"""The figures of a run as line charts: SVG to stand inside a page, in the page's own text colour."""
+"""The figures of a run as line charts: SVG in a page, in the page's own text colour, and its learning curve as PNG."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
+from pathlib import Path
 from typing import Any, NamedTuple
 
 POINTS = 400
@@ -52,13 +53,13 @@ def lines(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
     The seconds and the retrieval of evaluations are left out: they would stand among those of training steps. What is
     no number is left out, and what is not finite is a gap.
     """
-    found: defaultdict[str, Line] = defaultdict(list)
+    figures: defaultdict[str, Line] = defaultdict(list)
     for record in metrics:
         for part in ("evaluate",) if "evaluate" in record else ("train", "seconds", "retrieval"):
             for name, value in dict(record.get(part) or {}).items():
                 if isinstance(value, int | float):
-                    found[f"{part}/{name}"].append((record["step"], value if isfinite(value) else nan))
-    return dict(found)
+                    figures[f"{part}/{name}"].append((record["step"], value if isfinite(value) else nan))
+    return dict(figures)
 
 
 def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[Chart], list[Chart]]:
@@ -109,3 +110,24 @@ def thin(line: Line) -> Line:
     """Return at most `POINTS` points of a line, evenly from its end."""
     every = -(-len(line) // POINTS)
     return line[::-1][::every][::-1]
+
+
+def learning_curve(metrics: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Draw reward per step and held-out exact match into a PNG. `metrics` are the lines of metrics.jsonl."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    trained = [(m["step"], m["train"]["reward"]) for m in metrics if "train" in m]
+    evaluations = [(m["step"], m["evaluate"]["exact_match"]) for m in metrics if "evaluate" in m]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if trained:
+        axes.plot(*zip(*trained, strict=True), color="#9aa7b1", linewidth=1, label="training reward")
+    if evaluations:
+        axes.plot(*zip(*evaluations, strict=True), color="#c2452d", marker="o", label="exact match, held-out questions")
+    axes.set(xlabel="step", ylabel="mean over episodes", ylim=(0, 1), title=title)
+    axes.grid(alpha=0.3)
+    if trained or evaluations:
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, dpi=130)

@@ -16,12 +16,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sdsearch.core.trajectory import Segment, Trajectory, read_groups
 from sdsearch.errors import DataError
 from sdsearch.report.charts import charts
 from sdsearch.report.table import outcome, split
-from sdsearch.store import checkpoint, origin
-from sdsearch.store.run import recorded, replace
-from sdsearch.trajectory import Segment, Trajectory, read_groups
+from sdsearch.runs import checkpoint, provenance
+from sdsearch.runs.folder import recorded, replace
 
 NAME = "report.html"
 LIMIT = 2_000_000
@@ -121,9 +121,9 @@ def template() -> Any:
 
 def machine(folder: Path) -> dict[str, Any]:
     """Return what a run was made by as one table, packages and code among the rest; empty where it is not known."""
-    found = origin.recorded(folder)
-    rest = found.pop("packages", {}) | found.pop("code", {})
-    return {name: value for name, value in (found | rest).items() if value is not None}
+    record = provenance.recorded(folder)
+    rest = record.pop("packages", {}) | record.pop("code", {})
+    return {name: value for name, value in (record | rest).items() if value is not None}
 
 
 def tokeniser(folder: Path) -> Decode | None:
@@ -139,10 +139,10 @@ def tokeniser(folder: Path) -> Decode | None:
 
 def latest(folder: Path) -> tuple[str, list[Trajectory]]:
     """Return the name and the episodes of the last step that was stored; of the evaluation if there was one then."""
-    found = [p for p in (folder / "trajectories").glob("[!.]*_*.jsonl") if p.stem.rpartition("_")[2].isdigit()]
-    if not found:
+    paths = [p for p in (folder / "trajectories").glob("[!.]*_*.jsonl") if p.stem.rpartition("_")[2].isdigit()]
+    if not paths:
         return "", []
-    path = max(found, key=lambda p: (int(p.stem.rpartition("_")[2]), p.stem.startswith("evaluate_")))
+    path = max(paths, key=lambda p: (int(p.stem.rpartition("_")[2]), p.stem.startswith("evaluate_")))
     return path.stem, [t for group in read_groups(path) for t in group.trajectories]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sdsearch.evaluate import FIGURES
+from sdsearch.rollout.evaluate import FIGURES
 
 LABELS = {
     "exact_match": "exact match",
@@ -22,8 +22,8 @@ PARTS = ("generate", "retrieve", "credit", "score", "train")
 
 def outcome(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
     """Return (figure, before, after) for the first and the last evaluation in metrics.jsonl."""
-    judged = [m["evaluate"] for m in metrics if "evaluate" in m]
-    return [(LABELS[f], judged[0][f], judged[-1][f]) for f in FIGURES] if judged else []
+    evaluations = [m["evaluate"] for m in metrics if "evaluate" in m]
+    return [(LABELS[f], evaluations[0][f], evaluations[-1][f]) for f in FIGURES] if evaluations else []
 
 
 def split(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -10,22 +10,27 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 import sdsearch
+from sdsearch.config.catalogue import first_line
+from sdsearch.config.component import Component
+from sdsearch.contracts.credit import Credit
+from sdsearch.contracts.hint import Hint
+from sdsearch.runs.provenance import recorded
 from sdsearch.spec import Experiment
-from sdsearch.store.origin import recorded
-from sdsearch.study.arms import by_arm, credited, data, needed, section, unshared
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.spec import Study
 
 Item = tuple[str, str]
 
 
-def checklist(found: Comparison) -> list[Item]:
+def checklist(comparison: Comparison) -> list[Item]:
     """Return the items: a name and what there is to say."""
-    study, specs = found.study, {job.arm: job.experiment for job in found.jobs}
+    study, specs = comparison.study, {job.arm: job.experiment for job in comparison.jobs}
     reference = specs[study.reference]
     count = len(study.seeds)
     return [
@@ -33,14 +38,14 @@ def checklist(found: Comparison) -> list[Item]:
         ("Data and splits", by_arm(specs, data)),
         ("Environment", by_arm(specs, lambda e: section(e.environment))),
         ("Seeds", f"{count} ({', '.join(map(str, study.seeds))}), the same for every arm: {SHARED}{unshared(specs)}"),
-        ("What is matched", matched(found)),
-        ("Evaluations", by_arm(specs, lambda e: evaluations(found, e))),
-        ("Compute", compute(found)),
-        ("Machine", machines(found)),
+        ("What is matched", matched(comparison)),
+        ("Evaluations", by_arm(specs, lambda e: evaluations(comparison, e))),
+        ("Compute", compute(comparison)),
+        ("Machine", machines(comparison)),
         ("What each arm credits", by_arm(specs, credited)),
         ("What it needs beyond rollouts and rewards", by_arm(specs, needed)),
         ("Baselines", baselines(study)),
-        ("Variance", variance(found)),
+        ("Variance", variance(comparison)),
         (
             "Selection",
             "None: the last weights are judged, not the best ones. All evaluations use the same test questions.",
@@ -49,8 +54,8 @@ def checklist(found: Comparison) -> list[Item]:
             "Hyper-parameters",
             f"{study.tuning or UNTOLD} Learning rate of the reference: {reference.train.learning_rate:g}.",
         ),
-        ("Failures and outages", failures(found)),
-        ("Version", versions(found)),
+        ("Failures and outages", failures(comparison)),
+        ("Version", versions(comparison)),
     ]
 
 
@@ -61,84 +66,94 @@ UNTOLD = (
 )
 
 
-def evaluations(found: Comparison, spec: Experiment) -> str:
+def evaluations(comparison: Comparison, spec: Experiment) -> str:
     """Say how often runs were judged: areas under curves of few points are not those under the same curve of many."""
-    counts = {len(record.points) for record in found.arms[spec.name].values()}
+    counts = {len(record.points) for record in comparison.arms[spec.name].values()}
     return f"{' or '.join(map(str, sorted(counts))) or 'none yet'} a run"
 
 
-def matched(found: Comparison) -> str:
+def matched(comparison: Comparison) -> str:
     """Say what is equal between arms, and how far apart they are in the rest."""
-    (quantity, amount), arms = next(iter(found.study.budget.items())), found.arms
-    said = [f"{quantity} ({amount:,} each; a run ends after the step that reaches it)"]
+    (quantity, amount), arms = next(iter(comparison.study.budget.items())), comparison.arms
+    parts = [f"{quantity} ({amount:,} each; a run ends after the step that reaches it)"]
     for name in ("steps", "rollouts", "tokens", "seconds"):
-        means = [found.mean(arm, lambda r, n=name: r.steps if n == "steps" else getattr(r.spent, n)) for arm in arms]  # type: ignore[misc]
+        means = [
+            comparison.mean(arm, lambda r, n=name: r.steps if n == "steps" else getattr(r.spent, n))  # type: ignore[misc]
+            for arm in arms
+        ]
         values = [e.value for e in means if e]
         if values and min(values) > 0:
-            said.append(f"{name} {max(values) / min(values) - 1:.1%}")
-    return f"{said[0]}. Between the arms that used least and most: {', '.join(said[1:]) or 'nothing has run yet'}."
+            parts.append(f"{name} {max(values) / min(values) - 1:.1%}")
+    return f"{parts[0]}. Between the arms that used least and most: {', '.join(parts[1:]) or 'nothing has run yet'}."
 
 
-def compute(found: Comparison) -> str:
+def compute(comparison: Comparison) -> str:
     """Say what all runs together took."""
-    records = list(found.every.values())
-    hours = sum(r.spent.seconds for r in records) / 3600
-    judged = sum(sum(line["seconds"].values()) for r in records for line in r.lines if "evaluate" in line) / 3600
+    records = list(comparison.every.values())
+    begun, training = sum(bool(r.lines) for r in records), sum(r.spent.seconds for r in records) / 3600
+    evaluation = sum(sum(line["seconds"].values()) for r in records for line in r.lines if "evaluate" in line) / 3600
     rollouts, tokens = (sum(getattr(r.spent, name) for r in records) for name in ("rollouts", "tokens"))
     return (
-        f"{hours:.2f} h of training and {judged:.2f} h of evaluation in {sum(bool(r.lines) for r in records)} runs, "
-        f"{found.study.workers} at once with {found.study.threads} thread(s) each; {rollouts:,.0f} rollouts, "
+        f"{training:.2f} h of training and {evaluation:.2f} h of evaluation in {begun} runs, "
+        f"{comparison.study.workers} at once with {comparison.study.threads} thread(s) each; {rollouts:,.0f} rollouts, "
         f"{tokens:,.0f} sampled tokens. Runs at the same time slow each other down: compare seconds within a study."
     )
 
 
 def baselines(study: Study) -> str:
     """Say what each arm changes in the experiment."""
-    told = (f"*{arm}*: {f'`{json.dumps(over)}`' if over else 'as it is'}" for arm, over in study.arms.items())
-    return f"The reference is *{study.reference}*. Changes to `{study.experiment}`: {'; '.join(told)}."
+    changes = (f"*{arm}*: {f'`{json.dumps(over)}`' if over else 'as it is'}" for arm, over in study.arms.items())
+    return f"The reference is *{study.reference}*. Changes to `{study.experiment}`: {'; '.join(changes)}."
 
 
-def variance(found: Comparison) -> str:
+def variance(comparison: Comparison) -> str:
     """Say what the intervals hold and what they leave out."""
-    judged = min(len(j.experiment.data.test.questions()[: j.experiment.evaluate.questions]) for j in found.jobs)
-    reference = found.mean(found.study.reference, lambda r: r.final)
-    own = f"{math.sqrt(reference.value * (1 - reference.value) / judged):.3f}" if reference else "unknown"
-    seeds = "One seed: no interval, and no conclusion about which arm is better." if len(found.study.seeds) == 1 else ""
+    questions = min(len(j.experiment.data.test.questions()[: j.experiment.evaluate.questions]) for j in comparison.jobs)
+    reference = comparison.mean(comparison.study.reference, lambda r: r.final)
+    error = f"{math.sqrt(reference.value * (1 - reference.value) / questions):.3f}" if reference else "unknown"
+    seeds = (
+        "One seed: no interval, and no conclusion about which arm is better."
+        if len(comparison.study.seeds) == 1
+        else ""
+    )
     text = (
-        f"95 % percentile bootstrap over seeds, differences paired by seed. Not in them: the choice of {judged} "
-        f"questions, whose standard error alone is {own} for the reference; other models and data."
+        f"95 % percentile bootstrap over seeds, differences paired by seed. Not in them: the choice of {questions} "
+        f"questions, whose standard error alone is {error} for the reference; other models and data."
     )
     return " ".join(filter(None, (seeds, text)))
 
 
-def failures(found: Comparison) -> str:
+def failures(comparison: Comparison) -> str:
     """Count what went wrong."""
-    missing = sum(not r.done and r.job not in found.failed for r in found.every.values())
-    asked = [line["retrieval"] for r in found.every.values() for line in r.lines if "retrieval" in line]
+    missing = sum(not r.done and r.job not in comparison.failed for r in comparison.every.values())
+    asked = [line["retrieval"] for r in comparison.every.values() for line in r.lines if "retrieval" in line]
     outages, calls = (sum(a[name] for a in asked) for name in ("outages", "calls"))
     warned = listed(
-        f"{w['limit']} in {r.job.name}" for r in found.every.values() for m in r.trained for w in m.get("warnings", ())
+        f"{w['limit']} in {r.job.name}"
+        for r in comparison.every.values()
+        for m in r.trained
+        for w in m.get("warnings", ())
     )
     return (
-        f"{len(found.failed)} runs failed, {missing} not run or not ended; {outages:.0f} outages in "
+        f"{len(comparison.failed)} runs failed, {missing} not run or not ended; {outages:.0f} outages in "
         f"{calls:.0f} retrievals (episodes that one ends are left out of all means); warnings: {warned}."
     )
 
 
-def about(found: Comparison) -> list[dict[str, Any]]:
+def about(comparison: Comparison) -> list[dict[str, Any]]:
     """Return environment.json of each run that has one."""
-    return [made for job in found.jobs if (made := recorded(job.experiment.folder))]
+    return [made for job in comparison.jobs if (made := recorded(job.experiment.folder))]
 
 
-def machines(found: Comparison) -> str:
+def machines(comparison: Comparison) -> str:
     """Name the systems on which the runs were begun."""
-    systems = listed(f"{m.get('system', 'unknown')}, {m.get('cores', 'unknown')} cores" for m in about(found))
-    return f"{systems}; device: {listed(str(getattr(j.experiment.agent, 'device', 'none')) for j in found.jobs)}."
+    systems = listed(f"{m.get('system', 'unknown')}, {m.get('cores', 'unknown')} cores" for m in about(comparison))
+    return f"{systems}; device: {listed(str(getattr(j.experiment.agent, 'device', 'none')) for j in comparison.jobs)}."
 
 
-def versions(found: Comparison) -> str:
+def versions(comparison: Comparison) -> str:
     """Name versions and commits; more than one, of the package or of a component, is said aloud."""
-    made = about(found)
+    made = about(comparison)
     commits = sorted({str(m.get("commit") or "not in a git checkout") for m in made})
     packages = sorted({f"{name} {v}" for m in made for name, v in m.get("packages", {}).items()})
     hashes = sorted({pair for m in made for pair in m.get("code", {}).items()})
@@ -151,3 +166,78 @@ def versions(found: Comparison) -> str:
 def listed(texts: Iterable[str]) -> str:
     """Return texts once each, in order."""
     return ", ".join(dict.fromkeys(texts)) or "none"
+
+
+M = TypeVar("M", bound=Component)
+
+
+def by_arm(specs: dict[str, Experiment], say: Callable[[Experiment], str]) -> str:
+    """Say something of every arm, once for those of which it is the same."""
+    arms: dict[str, list[str]] = {}
+    for arm, spec in specs.items():
+        arms.setdefault(say(spec), []).append(f"*{arm}*")
+    if len(arms) == 1:
+        return f"{next(iter(arms))}, in all arms."
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in arms.items()) + "."
+
+
+def unshared(specs: dict[str, Experiment]) -> str:
+    """Say aloud in what arms differ beside objective and rollouts, where that may be what is seen."""
+    parts: dict[str, Callable[[Experiment], object]] = {
+        "agent": lambda e: e.agent,
+        "environment": lambda e: e.environment,
+        "training questions": lambda e: e.data.train,
+        "questions a step": lambda e: e.train.questions,
+    }
+    differing = [
+        name for name, of in parts.items() if any(of(e) != of(next(iter(specs.values()))) for e in specs.values())
+    ]
+    return f" **Arms differ in {', '.join(differing)}: what is seen may be due to that.**" if differing else ""
+
+
+def section(part: BaseModel) -> str:
+    """Return a section of a spec in JSON."""
+    return f"`{json.dumps(part.model_dump(mode='json', exclude_none=True))}`"
+
+
+def data(spec: Experiment) -> str:
+    """Say what was learned from, what was judged by, and whether they overlap."""
+    train, test = spec.data.train.questions(), spec.data.test.questions()[: spec.evaluate.questions]
+    shared = {q.text for q in train} & {q.text for q in test}
+    how = "greedily" if spec.evaluate.greedy else "by sampling, as in training"
+    return (
+        f"{len(train)} training questions {section(spec.data.train)}, judged by the first {len(test)} of "
+        f"{section(spec.data.test)}, answered {how}, {len(shared)} questions in both"
+    )
+
+
+def credited(spec: Experiment) -> str:
+    """Name credits and terms, each with what it says about itself and the tokens that it works on."""
+    assert spec.objective is not None
+    docs = [
+        (c.type, first_line(c.__doc__).rstrip(".")) for credit in spec.objective.credit for c in inside(credit, Credit)
+    ]
+    credit = [f"`{name}`{f' ({doc})' if doc else ''}" for name, doc in docs] or ["no credit"]
+    terms = [
+        f"`{t.type}`{' on ' + rows + ' tokens' if (rows := getattr(t, 'rows', '')) else ''}"
+        for t in spec.objective.terms
+    ]
+    return f"{', '.join(credit)} in {', '.join(terms)}"
+
+
+def needed(spec: Experiment) -> str:
+    """Name the weights, hints and further rollouts that an arm asks for."""
+    assert spec.objective is not None
+    parts = [*spec.objective.credit, *spec.objective.terms]
+    hints = {hint.type for part in parts for hint in inside(part, Hint)}
+    weights = (spec.objective.teachers - {"live"}) | ({"critic"} if spec.objective.critic else set())
+    needs = list(dict.fromkeys(c.asks for part in parts for c in inside(part, Credit) if c.asks))
+    needs += [f"hint `{name}`" for name in sorted(hints)] + [f"{name} weights" for name in sorted(weights)]
+    needs += [f"rollouts `{spec.train.rollouts.type}`"] * (spec.train.rollouts.type != "independent")
+    return ", ".join(needs) or "nothing"
+
+
+def inside(part: Component, family: type[M]) -> list[M]:
+    """Return a component and those that it is made of, as far as they are of a family."""
+    members = [part] if isinstance(part, family) else []
+    return members + [c for _, value in part if isinstance(value, Component) for c in inside(value, family)]

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import typer
 
+from sdsearch.config.load import load_any, read
 from sdsearch.errors import SpecError, StudyError
-from sdsearch.loading.load import load_any
-from sdsearch.store.run import replace
-from sdsearch.study.board import Board
-from sdsearch.study.changes import unchanged
-from sdsearch.study.cluster import cluster
+from sdsearch.runs import provenance
+from sdsearch.runs.checkpoint import saved
+from sdsearch.runs.folder import replace, spec_differences
+from sdsearch.runs.old_runs import move
 from sdsearch.study.comparison import Comparison
-from sdsearch.study.curves import curves, draw
-from sdsearch.study.finals import finals
+from sdsearch.study.plots import curves, draw, finals
+from sdsearch.study.progress import Board
+from sdsearch.study.ray import cluster
 from sdsearch.study.record import Record
 from sdsearch.study.runs import alone, attempt, run
 from sdsearch.study.spec import Job, Study, jobs
@@ -45,11 +46,11 @@ def study(path: Path, overrides: Sequence[str] = (), address: str | None = None)
         except KeyboardInterrupt:
             write(settings, planned, {})
             raise
-        found = write(settings, planned, failed)
+        comparison = write(settings, planned, failed)
     typer.echo(f"the table is in {settings.folder / 'table.md'}")
     if failed:
         raise StudyError(f"{len(failed)} of {len(planned)} runs failed ({', '.join(j.name for j in failed)}): {AGAIN}")
-    return found
+    return comparison
 
 
 DPI = 120
@@ -59,12 +60,57 @@ AGAIN = "when what stopped them is mended, the same command runs them again, and
 
 def write(settings: Study, planned: Sequence[Job], failed: Mapping[Job, str]) -> Comparison:
     """Write the results of what has run."""
-    found = Comparison(settings, planned, failed)
-    save(runs(found), settings.folder / "results.csv")
-    save(differences(found), settings.folder / "pairs.csv")
-    points = curves(found)
+    comparison = Comparison(settings, planned, failed)
+    save(runs(comparison), settings.folder / "results.csv")
+    save(differences(comparison), settings.folder / "pairs.csv")
+    points = curves(comparison)
     save(points, settings.folder / "curves.csv")
-    draw(found, points).savefig(settings.folder / "curves.png", dpi=DPI)
-    finals(found).savefig(settings.folder / "finals.png", dpi=DPI)
-    replace(settings.folder / "table.md", lambda file: file.write_text(document(found)))
-    return found
+    draw(comparison, points).savefig(settings.folder / "curves.png", dpi=DPI)
+    finals(comparison).savefig(settings.folder / "finals.png", dpi=DPI)
+    replace(settings.folder / "table.md", lambda file: file.write_text(document(comparison)))
+    return comparison
+
+
+def unchanged(jobs: Sequence[Job]) -> None:
+    """Raise `StudyError` when a run that is there was made from another spec, or by other code, than is there now."""
+    changes = {job.experiment.folder: change for job in jobs if (change := changed(job))}
+    if changes:
+        arms = "\n".join(f"  {move(p)}" for p in dict.fromkeys(folder.parent for folder in changes))
+        raise StudyError(
+            "\n".join(f"{folder} {change}" for folder, change in changes.items())
+            + "\nSuch figures cannot be compared with those of new runs. Change it back, or give "
+            f"the study another name (--set name=...), or move what was run aside and run it again, arm by arm:\n{arms}"
+        )
+
+
+def changed(job: Job) -> str:
+    """Say what is no longer as it was when a run began; nothing when all is."""
+    folder = job.experiment.folder
+    spec = folder / "spec.yaml"
+    if not spec.exists():
+        return "holds metrics and no spec.yaml: nobody knows of what" * (folder / "metrics.jsonl").exists()
+    then, now = read(spec, []).plain(), job.experiment.model_dump(mode="json")
+    for settings in (then, now):
+        settings.pop("monitors", None)  # when a run warns makes no difference to what it finds
+    if changes := spec_differences(then, now):
+        return f"was run with another spec: {'; '.join(changes)}"
+    if edits := edited(job):
+        return f"was run with other code: {'; '.join(edits)}"
+    return ""
+
+
+def edited(job: Job) -> list[str]:
+    """Name the components from elsewhere whose source is another one than when the run began."""
+    folder = job.experiment.folder
+    if not saved(folder / "checkpoints"):  # it begins anew, and nothing that the old code did is kept
+        return []
+    old, new, files = (
+        provenance.recorded(folder).get("code", {}),
+        provenance.code(job.experiment),
+        provenance.sources(job.experiment),
+    )
+    return [
+        f"the sha256 of {name} ({files[name]}) was {old[name]}... and is {now}..."
+        for name, now in new.items()
+        if not name.startswith("sdsearch.") and old.get(name, now) != now
+    ]

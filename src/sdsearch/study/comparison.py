@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdsearch.study.bootstrap import Estimate, estimate
+from sdsearch.core.statistics import Estimate, estimate
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study
 
@@ -83,8 +83,8 @@ class Comparison:
 
     def pairs(self) -> list[Pair]:
         """Return the differences between any two arms, both ways round."""
-        found = (self.pair(*two, figure) for two in permutations(self.arms, 2) for figure in self.figures)
-        return [pair for pair in found if pair]
+        pairs = (self.pair(*two, figure) for two in permutations(self.arms, 2) for figure in self.figures)
+        return [pair for pair in pairs if pair]
 
 
 def pace(record: Record) -> float:

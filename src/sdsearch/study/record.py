@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sdsearch.cost import Spent
-from sdsearch.store.run import recorded
+from sdsearch.core.usage import Usage
+from sdsearch.runs.folder import recorded
 from sdsearch.study.spec import Job
 
 
@@ -47,9 +47,9 @@ class Record:
         return int(self.trained[-1]["step"]) if self.trained else 0
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> Usage:
         """What these have cost."""
-        return Spent(**self.trained[-1]["spent"]) if self.trained else Spent()
+        return Usage(**self.trained[-1]["spent"]) if self.trained else Usage()
 
     @property
     def met(self) -> bool:
@@ -61,15 +61,15 @@ class Record:
     def done(self) -> bool:
         """Whether the run has ended: its last weights are judged and saved."""
         ended = self.met or self.steps == self.job.experiment.train.steps
-        judged = bool(self.points) and self.points[-1].steps == self.steps
-        return ended and judged and (self.job.experiment.folder / "checkpoints" / f"step_{self.steps}").is_dir()
+        evaluated = bool(self.points) and self.points[-1].steps == self.steps
+        return ended and evaluated and (self.job.experiment.folder / "checkpoints" / f"step_{self.steps}").is_dir()
 
     @cached_property
     def points(self) -> list[Point]:
         """The evaluations, in order."""
-        spent = {0: Spent(), **{line["step"]: Spent(**line["spent"]) for line in self.trained}}
-        judged = ((line["step"], line["evaluate"]["exact_match"]) for line in self.lines if "evaluate" in line)
-        return [Point(steps=s, exact_match=em, **spent[s].record()) for s, em in judged]
+        spent = {0: Usage(), **{line["step"]: Usage(**line["spent"]) for line in self.trained}}
+        evaluations = ((line["step"], line["evaluate"]["exact_match"]) for line in self.lines if "evaluate" in line)
+        return [Point(steps=s, exact_match=em, **spent[s].record()) for s, em in evaluations]
 
     @property
     def final(self) -> float:

@@ -13,10 +13,12 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
+from filelock import FileLock, Timeout
+
+from sdsearch.config.yaml import write
 from sdsearch.errors import StudyError
-from sdsearch.loading.yamltext import write
-from sdsearch.store.run import replace
-from sdsearch.study.board import Board
+from sdsearch.runs.folder import replace
+from sdsearch.study.progress import Board
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study
 
@@ -51,7 +53,7 @@ Attempt = Callable[[Call, Stop], int]
 
 def attempt(call: Call, stop: Stop) -> int:
     """Run one process to its end, and return its exit code; 0: done, negative: the signal that killed it."""
-    command = [sys.executable, "-m", "sdsearch.study.child", str(call.spec)]
+    command = [sys.executable, "-m", "sdsearch.study.worker", str(call.spec)]
     with (
         call.log.open("ab") as log,
         subprocess.Popen(
@@ -91,21 +93,19 @@ def call(job: Job, study: Study) -> Call:
 @contextmanager
 def alone(study: Study) -> Iterator[None]:
     """Keep other processes from running the same study. Raises `StudyError` when one does."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     study.folder.mkdir(parents=True, exist_ok=True)
-    with (study.folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StudyError(
-                f"another process runs the study in {study.folder}: wait for it or end it, or give this one another "
-                "name (--set name=...)"
-            ) from error
+    lock = FileLock(study.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(
+            f"another process runs the study in {study.folder}: wait for it or end it, or give this one another "
+            "name (--set name=...)"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def run(study: Study, missing: Sequence[Job], board: Board, play: Attempt = attempt) -> dict[Job, str]:
@@ -123,8 +123,8 @@ def run(study: Study, missing: Sequence[Job], board: Board, play: Attempt = atte
             done, _ = wait(ahead, 1.0, FIRST_COMPLETED)
             for future in done:
                 job = ahead.pop(future)
-                if said := outcome(job, future):
-                    failed[job] = said
+                if reason := outcome(job, future):
+                    failed[job] = reason
                 board.ended(job, failed.get(job, ""))
             board.show([job for future, job in ahead.items() if future.running()])
     except KeyboardInterrupt as error:

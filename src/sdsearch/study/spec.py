@@ -12,12 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from sdsearch.components.component import Settings
-from sdsearch.components.discovery import quoted, suggest
+from sdsearch.config.component import Settings
+from sdsearch.config.document import Node
+from sdsearch.config.load import Loaded, build, complaint, read
+from sdsearch.config.words import quoted, suggest
 from sdsearch.errors import SpecError
-from sdsearch.loading.document import Node
-from sdsearch.loading.load import Loaded, build, complaint
-from sdsearch.loading.reading import read
 from sdsearch.spec import Experiment
 
 Quantity = Literal["rollouts", "tokens", "seconds"]
@@ -26,7 +25,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 SHARED = ("name", "seed", "out", "train.budget")
 """What the study itself gives to each run."""
-JUDGED = ("data.test", "evaluate")
+EVALUATION = ("data.test", "evaluate")
 """What all arms have to have alike, or their figures could not be compared."""
 
 
@@ -115,13 +114,13 @@ def jobs(loaded: Loaded) -> list[Job]:
         under = read(path, problems)
     except SpecError as error:
         raise complaint([f"{place}: experiment: {error}"]) from error
-    found: list[list[Job]] = []
+    arms: list[list[Job]] = []
     for name, over in root.value["arms"].value.items():
         wrong = [f"{over.place}: arms.{name}: `{key}` is the study's to set" for key in SHARED if _at(over, key)]
-        wrong += [f"{over.place}: arms.{name}: `{key}` {ALIKE}" for key in JUDGED if _at(over, key)]
+        wrong += [f"{over.place}: arms.{name}: `{key}` {ALIKE}" for key in EVALUATION if _at(over, key)]
         budget = Node({n: Node(v, place) for n, v in study.budget.items()}, place)
-        own = Node({k: n for k, n in under.value.items() if k != "kind"}, under.place, under.keys)
-        tree = own.merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)
+        base = Node({k: n for k, n in under.value.items() if k != "kind"}, under.place, under.keys)
+        tree = base.merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)
         for key, value in {"name": name, "out": str(study.folder), "seed": study.seeds[0]}.items():
             tree = tree.put([key], Node(value, place))
         try:
@@ -132,12 +131,12 @@ def jobs(loaded: Loaded) -> list[Job]:
             problems += [f"arm {name}: {line}" for line in str(error).splitlines()]
             continue
         plain = tree.plain()
-        found.append(
+        arms.append(
             [Job(name, first.model_copy(update={"seed": s}), {**plain, "seed": s}) for s in study.seeds],
         )
     if problems:
         raise complaint(problems)
-    return [job for of_seed in zip(*found, strict=True) for job in of_seed]
+    return [job for of_seed in zip(*arms, strict=True) for job in of_seed]
 
 
 def _at(node: Node, path: str) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdsearch.store.run import replace
-from sdsearch.study.bootstrap import LEVEL, RESAMPLES, Estimate
+from sdsearch.core.statistics import LEVEL, RESAMPLES, Estimate
+from sdsearch.runs.folder import replace
 from sdsearch.study.checklist import checklist
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.record import Record
@@ -25,64 +25,66 @@ The median over seeds of the first evaluation that was as good. A seed that neve
 than all others; where the median or an end of its interval falls on such a seed, it is "not in" what the arm had."""
 
 
-def document(found: Comparison) -> str:
+def document(comparison: Comparison) -> str:
     """Return table.md."""
-    study = found.study
+    study = comparison.study
     (quantity, amount), reference = next(iter(study.budget.items())), study.reference
     lines = [
         f"# {study.name}",
         "",
-        f"{len(found.done)} of {len(found.jobs)} runs are done. Each may cost {amount:,} {quantity}.",
+        f"{len(comparison.done)} of {len(comparison.jobs)} runs are done. Each may cost {amount:,} {quantity}.",
     ]
-    if short := [r.job.name for r in found.done if not r.met]:
+    if short := [r.job.name for r in comparison.done if not r.met]:
         lines.append(f"**Not matched**: {', '.join(short)} ended at `train.steps`, short of the budget.")
     lines += ["", "## Held-out exact match", "", READING, ""]
-    area = f"area to {found.horizon:,.0f} {quantity}" if found.done else "area"
+    area = f"area to {comparison.horizon:,.0f} {quantity}" if comparison.done else "area"
     head = ["arm", "seeds", "final", area, f"final, minus {reference}", f"area, minus {reference}"]
-    lines += grid(head, (results(found, arm) for arm in study.arms))
+    lines += grid(head, (results(comparison, arm) for arm in study.arms))
     lines += ["", "The area is the mean of exact match over the budget, linear between evaluations.", ""]
     lines += ["## Spent", "", "Means over seeds; the last column with its interval, paired by seed.", ""]
     head = ["arm", "steps", "rollouts", "tokens", "seconds", f"seconds a step / {reference}"]
-    lines += grid(head, (spent(found, arm) for arm in study.arms))
+    lines += grid(head, (spent(comparison, arm) for arm in study.arms))
     if study.targets:
         lines += ["", "## When a target was first reached", "", TARGETS, ""]
         head = ["arm", "target", "seeds that reached it", "steps", "rollouts"]
-        lines += grid(head, (target(found, arm, t) for arm in study.arms for t in study.targets))
+        lines += grid(head, (target(comparison, arm, t) for arm in study.arms for t in study.targets))
     lines += ["", "## Failures", ""]
-    lines += [f"- {job.name}: {said.splitlines()[0]}\n\n{block(said)}\n" for job, said in found.failed.items()]
-    missing = [j.name for j, r in found.every.items() if not r.done and j not in found.failed]
+    lines += [
+        f"- {job.name}: {reason.splitlines()[0]}\n\n{block(reason)}\n" for job, reason in comparison.failed.items()
+    ]
+    missing = [j.name for j, r in comparison.every.items() if not r.done and j not in comparison.failed]
     lines += [f"- not run, or not to its end: {', '.join(missing)}"] * bool(missing)
-    lines += ["none"] * (not found.failed and not missing)
-    lines += ["", "## Checklist", "", *(f"{i}. **{k}.** {v}" for i, (k, v) in enumerate(checklist(found), 1))]
+    lines += ["none"] * (not comparison.failed and not missing)
+    lines += ["", "## Checklist", "", *(f"{i}. **{k}.** {v}" for i, (k, v) in enumerate(checklist(comparison), 1))]
     return "\n".join(lines) + "\n"
 
 
-def results(found: Comparison, arm: str) -> list[str]:
+def results(comparison: Comparison, arm: str) -> list[str]:
     """Return the row of an arm in the first table."""
-    own = [shown(found.mean(arm, figure), "{:.3f}") for figure in found.figures.values()]
-    pairs = [found.pair(arm, found.study.reference, figure) for figure in found.figures]
-    minus = [shown(pair and pair.difference, "{:+.3f}") if arm != found.study.reference else "" for pair in pairs]
-    return [arm, f"{len(found.arms[arm])} of {len(found.study.seeds)}", *own, *minus]
+    means = [shown(comparison.mean(arm, figure), "{:.3f}") for figure in comparison.figures.values()]
+    pairs = [comparison.pair(arm, comparison.study.reference, figure) for figure in comparison.figures]
+    minus = [shown(pair and pair.difference, "{:+.3f}") if arm != comparison.study.reference else "" for pair in pairs]
+    return [arm, f"{len(comparison.arms[arm])} of {len(comparison.study.seeds)}", *means, *minus]
 
 
-def spent(found: Comparison, arm: str) -> list[str]:
+def spent(comparison: Comparison, arm: str) -> list[str]:
     """Return what an arm has cost."""
-    steps = found.mean(arm, lambda r: r.steps)
-    costs = [found.mean(arm, lambda r, q=q: getattr(r.spent, q)) for q in ("rollouts", "tokens", "seconds")]  # type: ignore[misc]
+    steps = comparison.mean(arm, lambda r: r.steps)
+    costs = [comparison.mean(arm, lambda r, q=q: getattr(r.spent, q)) for q in ("rollouts", "tokens", "seconds")]  # type: ignore[misc]
     means = [f"{e.value:,.0f}" if e else "-" for e in (steps, *costs)]
-    return [arm, *means, shown(found.cost(arm), "{:.2f}")]
+    return [arm, *means, shown(comparison.cost(arm), "{:.2f}")]
 
 
-def target(found: Comparison, arm: str, goal: float) -> list[str]:
+def target(comparison: Comparison, arm: str, goal: float) -> list[str]:
     """Return when an arm reached a target."""
-    records = found.arms[arm].values()
+    records = comparison.arms[arm].values()
     count = sum(r.reached(goal) is not None for r in records)
     most = {
         "steps": max((r.steps for r in records), default=0),
         "rollouts": max((r.spent.rollouts for r in records), default=0),
     }
-    told = [shown(found.reached(arm, goal, q), "{:,.0f}", f"not in {m:,.0f}") for q, m in most.items()]
-    return [arm, f"{goal:g}", f"{count} of {len(records)}", *told]
+    texts = [shown(comparison.reached(arm, goal, q), "{:,.0f}", f"not in {m:,.0f}") for q, m in most.items()]
+    return [arm, f"{goal:g}", f"{count} of {len(records)}", *texts]
 
 
 def shown(value: Estimate | None, form: str, never: str = "never") -> str:
@@ -103,16 +105,16 @@ def block(text: str) -> str:
     return "\n".join(f"      {line}" for line in text.splitlines()[1:])
 
 
-def runs(found: Comparison) -> list[dict[str, Any]]:
+def runs(comparison: Comparison) -> list[dict[str, Any]]:
     """Return a row for each run: its state, its figures, and when, or up to when not, it reached each target."""
     rows = []
-    for job, record in found.every.items():
-        state = "done" if record.done else "failed" if job in found.failed else "missing"
+    for job, record in comparison.every.items():
+        state = "done" if record.done else "failed" if job in comparison.failed else "missing"
         row: dict[str, Any] = {"arm": job.arm, "seed": job.seed, "state": state, "steps": record.steps}
         row |= record.spent.record()
         if record.done:
-            row |= {name: figure(record) for name, figure in found.figures.items()}
-            for goal in found.study.targets:
+            row |= {name: figure(record) for name, figure in comparison.figures.items()}
+            for goal in comparison.study.targets:
                 row |= censored(record, goal)
         rows.append(row)
     return rows
@@ -125,12 +127,12 @@ def censored(record: Record, goal: float) -> dict[str, Any]:
     return {f"reached_{goal:g}": bool(point), f"steps_{goal:g}": at.steps, f"rollouts_{goal:g}": at.rollouts}
 
 
-def differences(found: Comparison) -> list[dict[str, Any]]:
+def differences(comparison: Comparison) -> list[dict[str, Any]]:
     """Return a row for any two arms and figure."""
     return [
         {"arm": p.arm, "other": p.other, "figure": p.figure, "seeds": p.seeds, "difference": p.difference.value}
         | {"low": p.difference.low, "high": p.difference.high}
-        for p in found.pairs()
+        for p in comparison.pairs()
     ]
 
 

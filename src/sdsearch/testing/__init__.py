@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from sdsearch.crediting.checked import checked
+from sdsearch.contracts.agent import Agent, AgentSession, Reply
+from sdsearch.contracts.credit import Credit
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.environment import Grammar
+from sdsearch.contracts.hint import Hint, HintText
+from sdsearch.contracts.loss import LossInput, Term
+from sdsearch.contracts.retrieval import Searcher
+from sdsearch.core.question import Hit, Passage
+from sdsearch.core.trajectory import Group, Span
+from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ComponentError
-from sdsearch.objective import Credit, Hint, Term, Told
-from sdsearch.testing.audition import check_agent
+from sdsearch.learning.credit import checked
 from sdsearch.testing.examples import (
     VOCABULARY,
     ExampleProbe,
@@ -24,8 +33,11 @@ from sdsearch.testing.examples import (
     example_table,
     example_trajectory,
 )
-from sdsearch.trajectory import Group
-from sdsearch.types import Dataset, Hit, Passage, Searcher
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sdsearch.core.tokens import TokenTable
 
 __all__ = [
     "VOCABULARY",
@@ -51,13 +63,14 @@ def check_credit(credit: Credit) -> None:
     It is given the example groups as one step, and a probe whose answers are made up.
     """
     assert TypeAdapter(Credit).validate_python(credit.model_dump()) == credit, "its settings do not read back"
-    groups, none = example_groups(), credit.credits([], ExampleProbe())
-    assert none == [], f"got {none} for a step without groups, expected an empty list"
+    groups = example_groups()
     try:
-        found = checked(credit, groups, ExampleProbe())
+        first = checked(credit, groups, ExampleProbe())
+        checked(credit, [], ExampleProbe())
     except ComponentError as error:
         raise AssertionError(str(error)) from error
-    assert any(np.isfinite(a).any() for a in found), "got NaN for every token, expected credit for some of them"
+    assert any(np.isfinite(a).any() for a in first.values), "got NaN for every token, expected credit for some of them"
+    assert first.targets is None or "critic" in credit.needs, "got targets for a critic that the credit does not need"
     beside = [
         Group(
             g.question, (replace(g.trajectories[0], stop_reason="retriever_unavailable", reward=1e3), *g.trajectories)
@@ -65,53 +78,58 @@ def check_credit(credit: Credit) -> None:
         for g in groups
     ]
     for other in (groups, beside):
-        pairs = zip(found, checked(credit, other, ExampleProbe()), strict=True)
+        again = checked(credit, other, ExampleProbe())
+        pairs = zip(first.values + (first.targets or []), again.values + (again.targets or []), strict=True)
         same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-        assert same, "got other credits the second time, or beside a lost episode: expected the same"
+        assert same, "got other advantages the second time, or beside a lost episode: expected the same"
 
 
 def check_hint(hint: Hint) -> None:
     """Check that a hint has a text, None, or one of these per turn for each kept trajectory, and repeats itself."""
     assert TypeAdapter(Hint).validate_python(hint.model_dump()) == hint, "its settings do not read back"
     groups = example_groups()
-    found = hint.texts(groups, 0)
-    got, expected = [len(texts) for texts in found], [len(g.kept) for g in groups]
+    by_group = hint.texts(groups, 0)
+    got, expected = [len(texts) for texts in by_group], [len(g.kept) for g in groups]
     assert got == expected, f"got {got} hints, expected one per kept trajectory: {expected}"
-    pairs = [p for g, hints in zip(groups, found, strict=True) for p in zip(g.kept, hints, strict=True)]
-    wrong = [t for _, told in pairs for t in _every(told) if not (t is None or (isinstance(t, str) and t))]
+    pairs = [p for g, hints in zip(groups, by_group, strict=True) for p in zip(g.kept, hints, strict=True)]
+    wrong = [t for _, text in pairs for t in _every(text) if not (t is None or (isinstance(t, str) and t))]
     assert not wrong, f"got the hint {wrong[:1]}, expected a text that is not empty, or None"
-    for trajectory, told in pairs:
+    for trajectory, hint_text in pairs:
         turns = len(trajectory.actions)
-        assert not isinstance(told, tuple) or len(told) == turns, f"got {told}, expected {turns} texts, one a turn"
-    assert hint.texts(groups, 0) == found, "got other hints for the same seed, expected the same"
+        assert not isinstance(hint_text, tuple) or len(hint_text) == turns, (
+            f"got {hint_text}, expected {turns} texts, one a turn"
+        )
+    assert hint.texts(groups, 0) == by_group, "got other hints for the same seed, expected the same"
     assert list(hint.texts([], 0)) == [], "expected no hints for no groups"
 
 
-def _every(told: Told) -> tuple[str | None, ...]:
-    return told if isinstance(told, tuple) else (told,)
+def _every(hint_text: HintText) -> tuple[str | None, ...]:
+    return hint_text if isinstance(hint_text, tuple) else (hint_text,)
 
 
 def check_term(term: Term) -> None:
-    """Check that a term's losses are finite, have a gradient, and depend on rows of their own trajectory only."""
+    """Check that a term's losses are finite, have a gradient, and depend on rows of their own trajectory only.
+
+    Also that it `needs` the teacher that it selects.
+    """
     import torch
 
-    from sdsearch.objective import Rows
-    from sdsearch.plan import make
-    from sdsearch.tokens import TokenTable
+    from sdsearch.core.tokens import TokenTable
+    from sdsearch.learning.loss import StepLoss
 
     assert TypeAdapter(Term).validate_python(term.model_dump()) == term, "its settings do not read back"
-    assert make(TokenTable.build([], []), [("term", term, 1.0)], 0).terms, "expected an empty selection for no rows"
-    table = example_table()
-    (planned,), (again,) = (make(table, [("term", term, 1.0)], 0).terms for _ in range(2))
-    assert torch.equal(planned.selection.rows, again.selection.rows), "got other rows for the same seed"
-    assert planned.selection.hints == again.selection.hints, "got other hints for the same seed"
-    mine = table.at(planned.selection.rows)
+    term, table = term.model_copy(update={"weight": 1.0}), example_table()
+    assert StepLoss.of(TokenTable.build([], []), [term], 0, 0).parts, "expected an empty selection for no rows"
+    (first,), (again,) = (StepLoss.of(table, [term], 0, 0).parts for _ in range(2))
+    assert torch.equal(first.selection.rows, again.selection.rows), "got other rows for the same seed"
+    assert first.selection.hints == again.selection.hints, "got other hints for the same seed"
+    mine = table.at(first.selection.rows)
     assert len(mine), "got no row of the example table, expected some: see sdsearch.testing.example_table"
     dice = torch.Generator().manual_seed(0)
     for scale in (1.0, 1e4):
         logits, teacher = (scale * torch.randn(len(mine), VOCABULARY, generator=dice) for _ in range(2))
-        given = teacher if planned.selection.teacher else None
-        loss, metrics = term.values(Rows(mine, logits.requires_grad_(), given))
+        given = teacher if first.selection.teacher else None
+        loss, metrics = term.loss(_loss_input(mine, logits.requires_grad_(), given))
         for name, figure in {"loss": loss, **metrics}.items():
             assert figure.shape == (len(mine),), f"got {name} of shape {tuple(figure.shape)}, expected {(len(mine),)}"
             assert figure.isfinite().all(), f"got a {name} that is not finite for logits of size {scale}"
@@ -121,15 +139,22 @@ def check_term(term: Term) -> None:
         assert scale > 1 or gradient.any(), "got a gradient of zero for every row"
         for t in sorted(set(mine.trajectory.tolist())):
             rows = (mine.trajectory == t).nonzero().squeeze(1)
-            alone = term.values(Rows(mine.at(rows), logits[rows], None if given is None else given[rows])).loss
+            by_itself = _loss_input(mine.at(rows), logits[rows], None if given is None else given[rows])
+            alone = term.loss(by_itself).loss
             close = torch.allclose(alone, loss[rows], rtol=1e-4, atol=1e-6)
-            said = f"got {alone.tolist()} alone and {loss[rows].tolist()} among others, expected the same"
-            assert close, f"trajectory {t}: {said}"
+            both = f"got {alone.tolist()} alone and {loss[rows].tolist()} among others, expected the same"
+            assert close, f"trajectory {t}: {both}"
         if term.follows_credit:
-            calm = replace(mine, credit=torch.zeros_like(mine.credit))
-            loss = term.values(Rows(calm, logits, given)).loss
+            calm = replace(mine, advantage=torch.zeros_like(mine.advantage))
+            loss = term.loss(_loss_input(calm, logits, given)).loss
             (gradient,) = torch.autograd.grad(loss.sum(), logits)
-            assert not (loss.any() or gradient.any()), "got a loss or a gradient where all credit is zero"
+            assert not (loss.any() or gradient.any()), "got a loss or a gradient where every advantage is zero"
+
+
+def _loss_input(rows: TokenTable, logits: Tensor, teacher: Tensor | None) -> LossInput:
+    from sdsearch.policy.logprobs import pick
+
+    return LossInput(rows, logits, pick(logits, rows.token), teacher)
 
 
 AWKWARD = ("", " ", "\n", "?!", "<search>", "Łódź 東京 🙂 \u202e\u200b", "a" * 20_000, "0", "word " * 2_000)
@@ -145,9 +170,9 @@ def check_retriever(searcher: Searcher, passages: Sequence[Passage]) -> None:
     queries = list(dict.fromkeys(p.title for p in passages))[:50]
 
     def ask(texts: Sequence[str], k: int) -> list[list[Hit]]:
-        found = searcher.search(texts, k)
-        assert isinstance(found, list) and len(found) == len(texts), f"got {found!r:.80}, expected {len(texts)} lists"
-        for hits in found:
+        lists = searcher.search(texts, k)
+        assert isinstance(lists, list) and len(lists) == len(texts), f"got {lists!r:.80}, expected {len(texts)} lists"
+        for hits in lists:
             ids = [h.passage.id for h in hits]
             assert len(ids) <= k and len(set(ids)) == len(ids), f"got {ids}, expected at most {k} different passages"
             foreign = [h.passage for h in hits if known.get(h.passage.id) != h.passage]
@@ -155,7 +180,7 @@ def check_retriever(searcher: Searcher, passages: Sequence[Passage]) -> None:
             assert all(np.isfinite(h.score) for h in hits), f"got {hits}, expected finite scores"
             order = [(-h.score, h.passage.id) for h in hits]
             assert order == sorted(order), f"got {order}, expected the highest score first, equal ones by passage id"
-        return found
+        return lists
 
     def same(got: Sequence[Hit], expected: Sequence[Hit], when: str) -> None:
         # Rounding differs between batches, so that passages closer than it may change places.
@@ -202,3 +227,59 @@ def check_dataset(dataset: Dataset, passages: Sequence[Passage] = ()) -> None:
         assert not missing, f"{q.id!r}: got the gold passages {missing}, expected ids of the corpus"
         silent = [h for h in q.hops if known and not (h.entity in known[h.passage] and h.answer in known[h.passage])]
         assert not silent, f"{q.id!r}: got {silent[:1]}, expected a passage that holds its entity and its answer"
+
+
+def check_agent(agent: Agent, protocol: Grammar | None = None) -> None:
+    """Check that an agent records what it was shown and what it did, lets rows leave, resumes, and repeats itself.
+
+    It plays the example questions, three turns at most, in the grammar `protocol` (Search-R1's by default).
+    """
+    grammar = protocol or SearchR1()
+    assert TypeAdapter(Agent).validate_python(agent.model_dump()) == agent, "its settings do not read back"
+    session = agent.open(grammar)
+    played = _play(session, grammar)
+    assert _play(session, grammar) == played, "got other episodes for the same seed after a reset, expected the same"
+    pasts = {row: [s for step in steps for s in step if s][:-1] for row, steps in enumerate(played) if steps[-1].action}
+    session.reset(example_questions(), 0)
+    resumed = session.resume(list(pasts), list(pasts.values()))
+    for past, step in zip(pasts.values(), resumed, strict=True):
+        assert step.context == past[-1], f"got {step.context} when resumed, expected it as recorded, {past[-1]}"
+
+
+def _play(session: AgentSession, grammar: Grammar) -> list[list[Reply]]:
+    questions, passages = example_questions(), example_passages()
+    session.reset(questions, 0)
+    shown = {row: grammar.prompt(q) for row, q in enumerate(questions)}
+    played: list[list[Reply]] = [[] for _ in questions]
+    for turn in range(3):
+        rows = list(shown)
+        steps = session.act(rows, list(shown.values()))
+        assert len(steps) == len(rows), f"got {len(steps)} steps, expected one for each of the rows {rows}"
+        for row, step in zip(rows, steps, strict=True):
+            _check_step(step, shown.pop(row), grammar, turn)
+            played[row].append(step)
+            # As in an environment, a row leaves when it has answered or has no room; the first one is lost on the way.
+            action = grammar.parse(step.action.text) if step.action else None
+            if action and action.kind != "answer" and row:
+                hits = [Hit(p, 1.0) for p in passages if action.kind == "search" and p.title in action.text][: row % 3]
+                shown[row] = grammar.render_invalid() if action.kind == "invalid" else grammar.render_hits(hits)
+    return played
+
+
+def _check_step(step: Reply, shown: str, grammar: Grammar, turn: int) -> None:
+    context, action = step
+    role = "observation" if turn else "prompt"
+    assert context.role == role, f"got a context of role {context.role!r} in turn {turn}, expected {role!r}"
+    assert context.text == shown, f"got the context {context.text!r:.80}, expected what was shown, {shown!r:.80}"
+    if action is None:
+        return
+    assert action.role == "model", f"got an action of role {action.role!r}, expected 'model'"
+    assert bool(action.tokens) == bool(context.tokens), (
+        f"got {len(context.tokens)} tokens shown and {len(action.tokens)} written, expected tokens for both or for none"
+    )
+    wrong = [p for p in action.logprobs if not -np.inf < p <= 1e-4]
+    assert not wrong, f"got the log-probability {wrong[0]}, expected finite numbers that are not above 0"
+    kind = grammar.parse(action.text).kind
+    for span, means in ((Span.QUERY, "search"), (Span.ANSWER, "answer")):
+        fits = span not in action.spans or kind == means
+        assert fits, f"got tokens of span {span.name} in {action.text!r:.80}, whose action is {kind!r}"

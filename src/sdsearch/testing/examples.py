@@ -9,14 +9,13 @@ from zlib import crc32
 
 import numpy as np
 
-from sdsearch.objective import Hints, Teacher, told
-from sdsearch.probe import Numbers, Probe
-from sdsearch.rollout import Fork
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.types import Hop, Passage, Question
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Hints, Teacher, hint_at
+from sdsearch.core.question import Hop, Passage, Question
+from sdsearch.core.trajectory import Fork, Group, Segment, Span, Trajectory, Turn
 
 if TYPE_CHECKING:
-    from sdsearch.tokens import TokenTable
+    from sdsearch.core.tokens import TokenTable
 
 VOCABULARY = 16
 """The tokens of the examples are below this."""
@@ -76,7 +75,7 @@ def example_groups() -> list[Group]:
 
 def example_table() -> TokenTable:
     """Return the token table of the example groups; every third trajectory was never credited."""
-    from sdsearch.tokens import TokenTable
+    from sdsearch.core.tokens import TokenTable
 
     groups = example_groups()
     kept = [t for g in groups for t in g.kept]
@@ -84,31 +83,28 @@ def example_table() -> TokenTable:
 
 
 class ExampleProbe(Probe):
-    """Answers with numbers that are made up, and always the same ones for the same question.
-
-    What is asked of the critic is checked to be in shape.
-    """
+    """Answers with numbers that are made up, and always the same ones for the same question."""
 
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         """Return numbers between -3 and -0.1, others for each hint and teacher."""
         trajectories = _kept(groups)
         given = [""] * len(trajectories) if hints is None else list(hints)
         assert len(given) == len(trajectories), f"got {len(given)} hints, expected one for each of {len(trajectories)}"
-        found = []
+        arrays = []
         for t, hint in zip(trajectories, given, strict=True):
             drawn = _dice(t, hint, teacher).uniform(-3, -0.1, t.sampled)
-            silent = [told(hint, turn) is None for turn, a in enumerate(t.actions) for _ in a.tokens]
-            found.append(np.where(silent, np.nan, drawn))
-        return found
+            silent = [hint_at(hint, turn) is None for turn, a in enumerate(t.actions) for _ in a.tokens]
+            arrays.append(np.where(silent, np.nan, drawn))
+        return arrays
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
         """Return numbers between -3 and -0.1; the last row is NaN after an answer."""
-        found = []
+        arrays = []
         for t in _kept(groups):
             numbers = _dice(t, "answers", teacher).uniform(-3, -0.1, (len(t.actions) + 1, len(t.question.answers)))
             numbers[-1] = np.nan if t.answer is not None else numbers[-1]
-            found.append(numbers)
-        return found
+            arrays.append(numbers)
+        return arrays
 
     def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
         """Return episodes that answer at once, rightly or wrongly."""
@@ -120,12 +116,6 @@ class ExampleProbe(Probe):
     def values(self, groups: Sequence[Group]) -> Numbers:
         """Return numbers between 0 and 1."""
         return [_dice(t, "values").uniform(0, 1, t.sampled + 1) for t in _kept(groups)]
-
-    def learn(self, groups: Sequence[Group], targets: Numbers) -> None:
-        """Look at the shapes."""
-        got, expected = [np.shape(t) for t in targets], [(t.sampled,) for t in _kept(groups)]
-        assert got == expected, f"got targets of shapes {got} for the critic, expected {expected}"
-        assert not any(np.isinf(t).any() for t in targets), "got an infinite target for the critic"
 
 
 def _kept(groups: Sequence[Group]) -> list[Trajectory]:

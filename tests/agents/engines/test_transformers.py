@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdsearch.agents.engines.transformers import Transformers
-from sdsearch.model.policy import Policy
+from sdsearch.policy.policy import Policy
 
 STOP = ("</search>", "</answer>")
 
@@ -19,7 +19,9 @@ def play(
     logprobs: list[list[float]] = [[] for _ in range(rows)]
     live = list(range(rows))
     for turn in range(turns):
-        added = [policy.encode("Question: which city?" if turn == 0 else f"Airport {'9' * (r + 1)}") for r in live]
+        added = [
+            policy.codec.encode("Question: which city?" if turn == 0 else f"Airport {'9' * (r + 1)}") for r in live
+        ]
         for r, a in zip(live, added, strict=True):
             contexts[r] += a
             logprobs[r] += [float("nan")] * len(a)
@@ -53,7 +55,7 @@ def test_squeezing_the_cache_changes_nothing(tiny: Policy) -> None:
 
 def test_a_turn_ends_at_a_stop_string_and_at_its_room(tiny: Policy) -> None:
     sampler = Transformers().open(tiny, STOP)
-    (stop,) = tiny.encode("</search>")
+    (stop,) = tiny.codec.encode("</search>")
     tiny.head.weight.data[:] = 0  # every token is as likely as any other: a stop comes soon
     sampler.reset(0)
     turns = sampler.sample(range(64), [[5]] * 64, [500] * 64)

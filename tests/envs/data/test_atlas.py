@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import get_args
 
@@ -15,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sdsearch.components.component import resolve
-from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions, attributes, lookalikes, mistakes
-from sdsearch.envs.data.gazetteer.facts import Entity, load
-from sdsearch.envs.data.gazetteer.mistakes import Mistake
+from sdsearch.config.component import resolve
+from sdsearch.contracts.data import Corpus, Dataset
+from sdsearch.core.question import Passage, Question
+from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
+from sdsearch.envs.data.gazetteer.facts import ATTRIBUTES, Entity, load
 from sdsearch.envs.data.gazetteer.questions import Composed, compose
 from sdsearch.errors import DataError
-from sdsearch.types import Corpus, Dataset, Passage, Question
 
 SPLITS = ("train", "validation", "test")
 KINDS = ("lookup", "bridge", "comparison", "intersection")
@@ -88,7 +90,7 @@ def test_hops_and_gold_agree_with_the_passages() -> None:
             assert passage.title == hop.entity
             assert hop.entity in passage.text
             assert hop.answer in passage.text
-            assert hop.attribute in attributes(hop.passage.split("/")[0])
+            assert hop.attribute in ATTRIBUTES[hop.passage.split("/")[0]]
 
 
 def test_a_chain_asks_for_what_it_has_found() -> None:
@@ -240,8 +242,12 @@ def test_impossible_choices_are_refused_with_the_reason() -> None:
         load(0)
 
 
-@pytest.mark.parametrize("mistake", [None, *get_args(Mistake)])
-def test_a_mistake_is_never_the_right_query(mistake: Mistake | None) -> None:
+BENCHMARK = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "mistakes.py"))
+mistakes, lookalikes = BENCHMARK["mistakes"], BENCHMARK["lookalikes"]
+
+
+@pytest.mark.parametrize("mistake", [None, *get_args(BENCHMARK["Mistake"])])
+def test_a_mistake_is_never_the_right_query(mistake: str | None) -> None:
     for seed, question in enumerate(everything()[::7]):
         for i, hop in enumerate(question.hops):
             query = mistakes(question, i, Random(seed), mistake)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from sdsearch.core.question import Passage, Question
 from sdsearch.envs.data.jsonl import JsonlPassages, JsonlQuestions, unquoted
 from sdsearch.errors import DataError
-from sdsearch.types import Passage, Question
 
 RECORDS = Path(os.environ.get("SDSEARCH_RECORDS", Path(__file__).parents[4] / "shared" / "data"))
 

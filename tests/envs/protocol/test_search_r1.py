@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from sdsearch.contracts.environment import Grammar, TextSpan
+from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.types import Grammar, Hit, Passage, Question, TextSpan
 
 GRAMMAR = SearchR1()
 FAULTS = ("no action", "own observation", "stray tag", "empty search", "empty answer")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Turn
 from sdsearch.envs.episode import Done, Episode, Search, Shown
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
-from sdsearch.trajectory import Turn
-from sdsearch.types import Question
 
 PAGE = (Path(__file__).parents[3] / "docs" / "grammar.md").read_text(encoding="utf-8")
 TABLE = PAGE.partition("| the model wrote |")[2].partition("\n\n")[0].splitlines()[2:]

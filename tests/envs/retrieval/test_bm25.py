@@ -2,10 +2,10 @@ from math import log
 
 import pytest
 
+from sdsearch.core.question import Passage
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.retrieval.bm25 import BM25, BM25Searcher
 from sdsearch.testing import check_retriever
-from sdsearch.types import Passage
 
 
 def test_keeps_the_contract(corpus: JsonlPassages) -> None:

@@ -20,7 +20,7 @@ from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.errors import IndexMismatch, RetrieverUnavailable
-from sdsearch.retrieval import Cached, Patience
+from sdsearch.retrieval.cached import Cached, Patience
 from sdsearch.testing import check_retriever
 
 QUERY = "fortress on the river Dorn"

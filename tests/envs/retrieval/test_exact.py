@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sdsearch.core.question import Passage
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.embedding.hashing import Hashing, HashingEncoder
-from sdsearch.envs.retrieval.exact import Exact, ExactSearcher, best
+from sdsearch.envs.retrieval.exact import Exact, ExactSearcher
 from sdsearch.errors import DataError, IndexMismatch
+from sdsearch.retrieval.vectors import best
 from sdsearch.testing import check_retriever
-from sdsearch.types import Passage
 
 DYING = """
 import os, signal, sys

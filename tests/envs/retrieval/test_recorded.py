@@ -14,18 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from sdsearch.components.discovery import known
+from sdsearch.config.discovery import known
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.question import Hit, Passage
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.bm25 import BM25
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.retrieval.recorded import Recorded, RecordedSearcher, Recording
 from sdsearch.errors import RecordingError, RetrieverUnavailable
-from sdsearch.retrieval import Cached, Patience
+from sdsearch.learning.train import train
+from sdsearch.retrieval.cached import Cached, Patience
 from sdsearch.spec import load
 from sdsearch.testing import check_retriever
-from sdsearch.train import train
-from sdsearch.types import Hit, Passage, Retriever
 
 TFIDF = "langchain_community.retrievers:TFIDFRetriever.from_documents"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,7 @@ class Fickle:
 def recorder(path: Path) -> RecordedSearcher:
     recording = Recording(path)
     if not recording.header:
-        recording.append([{"schema": "sdsearch.retrieval/1", "corpus": "", "retriever": {}}])
+        recording.append([{"schema": "sdsearch.retrieval.cached/1", "corpus": "", "retriever": {}}])
     return RecordedSearcher(recording, Fickle())
 
 
@@ -87,7 +88,7 @@ def test_what_is_written_reads_back_to_the_bit(corpus: JsonlPassages, tmp_path: 
     assert answers == of.open().search(queries, 3)
     assert Recorded(path=path).open().search(queries, 3) == answers
     header, *lines = map(json.loads, path.read_text(encoding="ascii").splitlines())
-    assert header["schema"] == "sdsearch.retrieval/1"
+    assert header["schema"] == "sdsearch.retrieval.cached/1"
     assert len(header["corpus"]) == 64
     assert header["retriever"]["type"] == "exact"
     assert str(tmp_path) not in path.read_text()
@@ -174,7 +175,10 @@ def test_half_a_last_line_is_dropped_and_recorded_again(tmp_path: Path, cut: int
         ('{"query": "a", "k": 1, "hits": [["a0", NaN]]}', "a finite score"),
         ('{"query": "a", "k": 0, "hits": [["a0", 1.0]]}', "got 1 hits, expected a list of at most 0"),
         ('{"passage": {"id": "x"}}', "TypeError"),
-        ('{"schema": "sdsearch.retrieval/9"}', "schema is 'sdsearch.retrieval/9', expected 'sdsearch.retrieval/1'"),
+        (
+            '{"schema": "sdsearch.retrieval.cached/9"}',
+            "schema is 'sdsearch.retrieval.cached/9', expected 'sdsearch.retrieval.cached/1'",
+        ),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
@@ -277,12 +281,12 @@ def test_killed_writers_lose_nothing_that_they_said_they_had(corpus: JsonlPassag
     expected = BM25(corpus=corpus).open()
     queries = [f"place {i}" for i in done]
     assert replay.search(queries, 3) == expected.search(queries, 3)
-    assert not [h for h in os.listdir(tmp_path) if h not in ("places.jsonl", "answers.jsonl")]
+    assert not [h for h in os.listdir(tmp_path) if h not in ("places.jsonl", "answers.jsonl", ".answers.jsonl.lock")]
 
 
 EAGER = """
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.types import Action
+from sdsearch.contracts.environment import Action
 
 class Eager(SearchR1):
     def parse(self, text):

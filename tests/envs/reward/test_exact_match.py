@@ -1,8 +1,8 @@
 import pytest
 from pydantic import BaseModel
 
+from sdsearch.contracts.environment import Reward
 from sdsearch.envs.reward.exact_match import ExactMatch
-from sdsearch.types import Reward
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import BaseModel
 
+from sdsearch.contracts.environment import Reward
 from sdsearch.envs.reward.f1 import F1
-from sdsearch.types import Reward
 
 
 @pytest.mark.parametrize(

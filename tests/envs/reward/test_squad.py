@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sdsearch.core.answers import normalize_answer
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.envs.reward.f1 import F1
-from sdsearch.metrics import normalize_answer
 
 PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 

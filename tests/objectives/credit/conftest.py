@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdsearch.objective import Hints, Teacher
-from sdsearch.probe import Numbers, Probe
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.types import Question
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Hints, Teacher
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
 
 Episode = tuple[Sequence[int], float]
 Groups = Callable[..., list[Group]]
@@ -44,18 +44,13 @@ class Told(Probe):
     def __init__(self, numbers: Sequence[Sequence[float]] = (), others: Sequence[Any] = (), seed: int = 0) -> None:
         self.numbers = [np.array(n, np.float64) for n in numbers]
         self.others, self.seed = others, seed
-        self.learned: Numbers = []
 
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         assert (hints, teacher) == (None, "frozen")
         return self.numbers
 
     def values(self, groups: Sequence[Group]) -> Numbers:
-        assert not self.learned, "the critic is asked before it learns"
         return self.numbers
-
-    def learn(self, groups: Sequence[Group], targets: Numbers) -> None:
-        self.learned = targets
 
     def gather(self, value: Any) -> list[Any]:
         return [value, *self.others]

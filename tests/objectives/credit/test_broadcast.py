@@ -4,13 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdsearch.core.trajectory import Group
 from sdsearch.objectives.credit.broadcast import Broadcast, level
 from sdsearch.objectives.credit.gae import GAE
 from sdsearch.objectives.credit.gigpo import GiGPO
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.credit.igpo import IGPO
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group
 
 Groups = Callable[..., list[Group]]
 
@@ -28,8 +28,8 @@ def test_by_hand() -> None:
 
 def test_the_sum_of_a_trajectory_stays_and_its_places_go(groups_of: Groups, told: Any) -> None:
     groups = groups_of([([2, 3], 1.0), ([1, 4], 0.0), ([3, 2], 1.0)])
-    plain = GiGPO().credits(groups, told())
-    spread = Broadcast(of=GiGPO(weight=3.0)).credits(groups, told())
+    plain = GiGPO().advantages(groups, told()).values
+    spread = Broadcast(of=GiGPO(weight=3.0)).advantages(groups, told()).values
     assert any(np.ptp(part) > 0 for part in plain)
     for one, two in zip(plain, spread, strict=True):
         assert np.ptp(two) == 0

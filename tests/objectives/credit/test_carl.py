@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import sdsearch
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import SpecError
 from sdsearch.objectives.credit.carl import CARL
 from sdsearch.spec import load
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
 
 Attempt = Callable[..., Trajectory]
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
@@ -35,7 +35,7 @@ def test_by_hand(attempt: Attempt, by_turns: Callable[..., list[list[float]]]) -
         attempt(1, *LONG, branch=(2, 2)),
     )
     group = Group(plays[0].question, plays)
-    first, second, third, fourth = by_turns(group, CARL().assign(group))
+    first, second, third, fourth = by_turns(group, CARL().of_group(group))
     assert first == pytest.approx([3 / 8, 1 / 4, np.nan], nan_ok=True)
     assert second == [-3 / 8]
     assert third == [3 / 8, -1 / 4, -1 / 2]
@@ -45,7 +45,7 @@ def test_by_hand(attempt: Attempt, by_turns: Callable[..., list[list[float]]]) -
 def test_what_an_outage_ended_is_no_sample(attempt: Attempt, by_turns: Callable[..., list[list[float]]]) -> None:
     lost = replace(attempt(9, *LONG, branch=(0, 1)), stop_reason="retriever_unavailable")
     group = Group(lost.question, (attempt(1, *LONG), attempt(0, ANSWER), lost))
-    assert by_turns(group, CARL().assign(group)) == [[0.5, *[pytest.approx(np.nan, nan_ok=True)] * 2], [-0.5]]
+    assert by_turns(group, CARL().of_group(group)) == [[0.5, *[pytest.approx(np.nan, nan_ok=True)] * 2], [-0.5]]
 
 
 def test_it_wants_forks() -> None:

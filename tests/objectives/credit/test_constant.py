@@ -10,5 +10,5 @@ def test_contract() -> None:
 
 def test_every_token_gets_it() -> None:
     mixed = example_groups()[0]
-    assert {x for part in Constant(value=-0.5).assign(mixed) for x in part} == {-0.5}
-    assert np.concatenate(Constant().assign(mixed)).sum() == sum(t.sampled for t in mixed.kept)
+    assert {x for part in Constant(value=-0.5).of_group(mixed) for x in part} == {-0.5}
+    assert np.concatenate(Constant().of_group(mixed)).sum() == sum(t.sampled for t in mixed.kept)

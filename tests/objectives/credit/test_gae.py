@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sdsearch.core.trajectory import Group
 from sdsearch.objectives.credit.gae import GAE
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group
 
 Groups = Callable[..., list[Group]]
 VALUES = [0.5, 0.25, 0.75, 0.5, 9.0]
@@ -62,12 +62,13 @@ def test_a_turn_and_an_episode_without_tokens(groups_of: Groups) -> None:
         assert (advantages.tolist(), targets.tolist()) == ([0.5, 0.75], [1.0, 1.0])
 
 
-def test_the_critic_learns_after_it_was_asked_and_the_step_is_whitened(groups_of: Groups, told: Any) -> None:
+def test_the_critic_is_given_targets_and_the_step_is_whitened(groups_of: Groups, told: Any) -> None:
     probe = told([[0, 0, 0], [0, 0], [0.5, 0]])
-    found = GAE().credits(groups_of([([1, 1], 1.0), ([1], 0.0)], [([1], 0.5)]), probe)
-    assert [t.tolist() for t in probe.learned] == [[1, 1], [0], [0.5]]
+    values, targets = GAE().advantages(groups_of([([1, 1], 1.0), ([1], 0.0)], [([1], 0.5)]), probe)
+    assert targets is not None
+    assert [t.tolist() for t in targets] == [[1, 1], [0], [0.5]]
     # Advantages 1, 1, 0, 0: mean 1/2, deviation sqrt(1/3).
-    assert np.concatenate(found) == pytest.approx(np.array([0.5, 0.5, -0.5, -0.5]) * 3**0.5)
+    assert np.concatenate(values) == pytest.approx(np.array([0.5, 0.5, -0.5, -0.5]) * 3**0.5)
 
 
 VALUE = st.floats(-2, 2)

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdsearch.crediting.annotations import new_hits
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
+from sdsearch.crediting.gold import new_hits
 from sdsearch.errors import DataError
 from sdsearch.objectives.credit.gold_passage import GoldPassage
 from sdsearch.testing import check_credit, example_trajectory
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Question
 
 Attempt = Callable[..., Trajectory]
 QUESTION = Question("q", "Where?", ("here",), ("g1", "g2"))
@@ -29,14 +29,14 @@ def test_immediate_by_hand(attempt: Attempt, by_turns: Callable[..., list[list[f
     """Shares 1/2, 0 and 1, of mean and deviation 1/2: the outcome does not matter."""
     plays = attempt(1, search("g1", "x"), ANSWER, question=QUESTION), attempt(0, search("g2", "g1"), question=QUESTION)
     group = Group(QUESTION, plays)
-    found = by_turns(group, GoldPassage(returns="immediate").assign(group))
+    found = by_turns(group, GoldPassage(returns="immediate").of_group(group))
     assert found == [[pytest.approx(0), pytest.approx(-1, rel=1e-5)], [pytest.approx(1, rel=1e-5)]]
 
 
 def test_discounted_by_hand(attempt: Attempt, by_turns: Callable[..., list[list[float]]]) -> None:
     """The same passage counts once: shares 0, 1/2, 0 and with gamma 1/2 returns 1/4, 1/2, 0, of deviation 1/4."""
     group = Group(QUESTION, (attempt(0, search("x"), search("g1"), search("g1"), question=QUESTION),))
-    found = by_turns(group, GoldPassage(gamma=0.5).assign(group))
+    found = by_turns(group, GoldPassage(gamma=0.5).of_group(group))
     assert found == [[pytest.approx(0), pytest.approx(1, rel=1e-4), pytest.approx(-1, rel=1e-4)]]
 
 
@@ -51,4 +51,4 @@ def test_every_hit_is_new_once(hits: list[list[str]]) -> None:
 
 def test_it_wants_gold_passages(attempt: Attempt) -> None:
     with pytest.raises(DataError, match="got no gold passage, expected at least one: use data that has them"):
-        GoldPassage().assign(Group(attempt(0, ANSWER).question, (attempt(0, ANSWER),)))
+        GoldPassage().of_group(Group(attempt(0, ANSWER).question, (attempt(0, ANSWER),)))

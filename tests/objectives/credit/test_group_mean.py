@@ -3,17 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.baselines import group_advantages
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.testing import check_credit, example_trajectory
-from sdsearch.trajectory import Group
-from sdsearch.types import Question
 
 QUESTION = Question("q", "Where?", ("here",))
 
 
 def credits(credit: GroupMean, *rewards: float) -> list[list[float]]:
     plays = (example_trajectory(QUESTION, [("answer", "here")], r) for r in rewards)
-    return [a.tolist() for a in credit.assign(Group(QUESTION, tuple(plays)))]
+    return [a.tolist() for a in credit.of_group(Group(QUESTION, tuple(plays)))]
 
 
 @pytest.mark.parametrize("credit", [GroupMean(), GroupMean(scale="none", weight=2.0)])
@@ -54,7 +55,6 @@ def test_a_group_of_one_keeps_its_reward() -> None:
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.floats(-3, 3))
 def test_sums_to_zero_and_ignores_a_shift(rewards: list[float], shift: float) -> None:
-    credit = GroupMean(scale="none")
-    found = credit.advantages(rewards)
-    assert sum(found) == pytest.approx(0, abs=1e-9)
-    assert credit.advantages([r + shift for r in rewards]) == pytest.approx(found, abs=1e-9)
+    advantages = group_advantages(rewards, "none")
+    assert sum(advantages) == pytest.approx(0, abs=1e-9)
+    assert group_advantages([r + shift for r in rewards], "none") == pytest.approx(advantages, abs=1e-9)

@@ -4,13 +4,13 @@ from math import log
 import numpy as np
 import pytest
 
-from sdsearch.crediting.returns import per_turn
-from sdsearch.objective import Hints, Teacher
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Hints, Teacher
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
+from sdsearch.crediting.per_turn import per_turn
 from sdsearch.objectives.credit.hcapo import HCAPO
-from sdsearch.probe import Numbers, Probe
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Question
 
 Attempt = Callable[..., Trajectory]
 ByTurn = Callable[..., list[list[float]]]
@@ -39,7 +39,7 @@ def test_by_hand(attempt: Attempt, by_turns: ByTurn) -> None:
     """0.3 and 0.1 are 1.5 and 0.5 times their mean: Q is 1.2 and 0.8, then 0 and 0; mean 0.5, deviation 0.6."""
     group = Group(ANSWERED, (attempt(1, SEARCH, ANSWER), attempt(0, SEARCH, ANSWER)))
     credit = HCAPO(temperature=1, gamma=1)
-    found = by_turns(group, credit.credits([group], Hindsight([0.3, 0.1], [0.2, 0.2])))
+    found = by_turns(group, credit.advantages([group], Hindsight([0.3, 0.1], [0.2, 0.2])).values)
     assert found[0] == pytest.approx([ROOT + 0.7 / 0.6, ROOT + 0.3 / 0.6], rel=1e-5)
     assert found[1] == pytest.approx([-ROOT - 0.5 / 0.6] * 2, rel=1e-5)
 
@@ -48,7 +48,7 @@ def test_a_success_is_not_blamed(attempt: Attempt, by_turns: ByTurn) -> None:
     """Q is 1.2, 0.8 and 1: in units of their deviation of 0.2 that is 1, -1 and 0."""
     group = Group(ANSWERED, (attempt(1, SEARCH, ANSWER), attempt(1, ANSWER)))
     found = by_turns(
-        group, HCAPO(temperature=1, gamma=1, micro_weight=3).credits([group], Hindsight([0.3, 0.1], [0.2]))
+        group, HCAPO(temperature=1, gamma=1, micro_weight=3).advantages([group], Hindsight([0.3, 0.1], [0.2])).values
     )
     assert found == [[pytest.approx(3, rel=1e-4), 0.0], [pytest.approx(0, abs=1e-9)]]
 
@@ -66,7 +66,7 @@ def test_discount_temperature_and_smoothing(attempt: Attempt) -> None:
 def test_without_a_hint_it_is_grpo(attempt: Attempt, by_turns: ByTurn) -> None:
     open_ended = Question("q", "Where?", ())
     group = Group(open_ended, tuple(attempt(r, SEARCH, ANSWER, question=open_ended) for r in (1, 0)))
-    found = by_turns(group, HCAPO().credits([group], Hindsight([np.nan] * 2, [np.nan] * 2)))
+    found = by_turns(group, HCAPO().advantages([group], Hindsight([np.nan] * 2, [np.nan] * 2)).values)
     assert found == [[pytest.approx(ROOT)] * 2, [pytest.approx(-ROOT)] * 2]
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.objectives.credit.gigpo import GiGPO
 from sdsearch.objectives.credit.hgpo import HGPO
 from sdsearch.testing import check_credit, example_trajectory
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Question
 
 QUESTION = Question("q", "Where?", ("here",))
 
@@ -24,7 +24,7 @@ def test_by_hand(attempt: Callable[..., Trajectory], by_turns: Callable[..., lis
         return attempt(reward, Turn("search", "a", (first,)), Turn("search", "b", ("p3",)), Turn("answer", "here"))
 
     group = Group(QUESTION, (play(1, "p1"), play(0, "p2"), play(0, "p1")))
-    found = by_turns(group, HGPO(depth=1, alpha=1, gamma=1).assign(group))
+    found = by_turns(group, HGPO(depth=1, alpha=1, gamma=1).of_group(group))
     assert found[0] == pytest.approx([2 / 3 + 2 / 3, 2 / 3 + 1 / 2, 2 / 3 + (2 / 3 + 2 / 2) / 3])
     assert found[1] == pytest.approx([-1 / 3 - 1 / 3, -1 / 3, -1 / 3 - 1 / 3])
     assert found[2] == pytest.approx([-1 / 3 - 1 / 3, -1 / 3 - 1 / 2, -1 / 3 + (-1 / 3 - 2 / 2) / 3])
@@ -39,7 +39,7 @@ def test_by_hand(attempt: Callable[..., Trajectory], by_turns: Callable[..., lis
 def test_without_history_it_is_gigpo(plays: list[tuple[list[str], float]]) -> None:
     """Every attempt is a few searches, each of which finds one of two passages."""
     group = Group(QUESTION, tuple(played(hits, reward) for hits, reward in plays))
-    pairs = zip(HGPO(depth=0).assign(group), GiGPO().assign(group), strict=True)
+    pairs = zip(HGPO(depth=0).of_group(group), GiGPO().of_group(group), strict=True)
     assert all(one == pytest.approx(two) for one, two in pairs)
 
 

@@ -3,13 +3,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Teacher
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import DataError
-from sdsearch.objective import Teacher
 from sdsearch.objectives.credit.igpo import IGPO
-from sdsearch.probe import Numbers, Probe
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Question
 
 Attempt = Callable[..., Trajectory]
 ByTurn = Callable[..., list[list[float]]]
@@ -38,7 +38,7 @@ def test_by_hand(attempt: Attempt, by_turns: ByTurn) -> None:
     """The first search takes the better answer from 0.1 to 0.6; rewards 0.5, 1 and 0 become 0, 1 and -1."""
     group = Group(attempt(1).question, (attempt(0, SEARCH, ANSWER), attempt(1, WRONG)))
     probe = Belief([[0.1, 0.05], [0.2, 0.6], NONE], [[0.1, 0.05], NONE])
-    found = by_turns(group, IGPO(gamma=0.5).credits([group], probe))
+    found = by_turns(group, IGPO(gamma=0.5).advantages([group], probe).values)
     assert found == [[pytest.approx(0.5, rel=1e-5), pytest.approx(1, rel=1e-5)], [pytest.approx(-1, rel=1e-5)]]
 
 
@@ -58,4 +58,4 @@ def test_it_wants_answers(attempt: Attempt) -> None:
     open_ended = Question("q7", "Where?", ())
     group = Group(open_ended, (attempt(0, ANSWER, question=open_ended),))
     with pytest.raises(DataError, match="question 'q7': got no accepted answer, expected at least one"):
-        IGPO().credits([group], Probe())
+        IGPO().advantages([group], Probe())

@@ -2,17 +2,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
 from sdsearch.objectives.credit.leave_one_out import LeaveOneOut
 from sdsearch.testing import check_credit, example_trajectory
-from sdsearch.trajectory import Group
-from sdsearch.types import Question
 
 QUESTION = Question("q", "Where?", ("here",))
 
 
 def credits(*rewards: float) -> list[list[float]]:
     plays = (example_trajectory(QUESTION, [("answer", "here")], r) for r in rewards)
-    return [a.tolist() for a in LeaveOneOut().assign(Group(QUESTION, tuple(plays)))]
+    return [a.tolist() for a in LeaveOneOut().of_group(Group(QUESTION, tuple(plays)))]
 
 
 def test_contract() -> None:

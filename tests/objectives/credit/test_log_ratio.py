@@ -11,27 +11,29 @@ import numpy as np
 import pytest
 import torch
 
-from sdsearch.components.catalogue import SPECS
+from sdsearch.config.catalogue import SPECS
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.loss import LossInput
+from sdsearch.core.question import Question
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import SpecError
 from sdsearch.fidelity.candidates import implied
-from sdsearch.model.divergence import pick
-from sdsearch.model.policy import Policy
-from sdsearch.model.score import Teachers
-from sdsearch.objective import Objective, Rows
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.probe import ModelProbe
+from sdsearch.learning.teachers import Teachers
+from sdsearch.learning.train import train
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill
-from sdsearch.probe import ModelProbe, Numbers, Probe
-from sdsearch.rollout import Play
-from sdsearch.spec import Experiment, load
-from sdsearch.store import checkpoint
+from sdsearch.policy.logprobs import pick
+from sdsearch.policy.policy import Policy
+from sdsearch.rollout.collect import EpisodeCollector
+from sdsearch.runs import checkpoint
+from sdsearch.spec import Experiment, Objective, load
 from sdsearch.testing import example_groups
-from sdsearch.tokens import TokenTable
-from sdsearch.train import train
-from sdsearch.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.types import Question
 
 
 class Told(Probe):
@@ -46,7 +48,7 @@ class Told(Probe):
 @pytest.mark.parametrize("rows", ["query", "answer", "policy"])
 def test_it_is_the_log_ratio_on_its_rows(rows: str) -> None:
     groups, probe = example_groups(), Told()
-    found = LogRatio.model_validate({"rows": rows, "teacher": "frozen"}).credits(groups, probe)
+    found = LogRatio.model_validate({"rows": rows, "teacher": "frozen"}).advantages(groups, probe).values
     assert probe.teacher == "frozen"
     kept = [t for g in groups for t in g.kept]
     assert len(probe.hints) == len(kept)
@@ -62,7 +64,7 @@ def test_it_is_the_log_ratio_on_its_rows(rows: str) -> None:
 
 def test_a_turn_has_the_mean_of_its_tokens() -> None:
     groups = example_groups()
-    token, turn = (LogRatio.model_validate({"per": p}).credits(groups, Told()) for p in ("token", "turn"))
+    token, turn = (LogRatio.model_validate({"per": p}).advantages(groups, Told()).values for p in ("token", "turn"))
     seen = 0
     for one, mean, trajectory in zip(token, turn, (t for g in groups for t in g.kept), strict=True):
         start = 0
@@ -93,16 +95,16 @@ def test_its_policy_gradient_is_that_of_the_sampled_reverse_kl() -> None:
 
 def test_on_policy_the_clipped_gradient_is_credit_times_log_p() -> None:
     groups = example_groups()
-    credits = Objective(credit=[LogRatio()], terms=[ClippedPG()]).credits(groups, Told())
+    credits = step_advantages(Objective(credit=[LogRatio()], terms=[ClippedPG()]).credit, groups, Told()).values
     table = TokenTable.build(groups, credits)
-    mine = table.at(~table.credit.isnan())
+    mine = table.at(~table.advantage.isnan())
     assert set(mine.span.tolist()) == {int(Span.QUERY)}
     logits = torch.randn(len(mine), 100, dtype=torch.float32)
     on_policy = pick(logits, mine.token)
     mine = replace(mine, logprob=on_policy)
     logits.requires_grad_()
-    (got,) = torch.autograd.grad(ClippedPG().values(Rows(mine, logits, None)).loss.sum(), logits)
-    (expected,) = torch.autograd.grad(-(mine.credit * pick(logits, mine.token)).sum(), logits)
+    (got,) = torch.autograd.grad(ClippedPG().loss(LossInput(mine, logits, pick(logits, mine.token))).loss.sum(), logits)
+    (expected,) = torch.autograd.grad(-(mine.advantage * pick(logits, mine.token)).sum(), logits)
     torch.testing.assert_close(got, expected)
 
 
@@ -115,7 +117,7 @@ def test_what_a_term_implies() -> None:
 
 def test_no_hint_is_no_text_in_front() -> None:
     probe = Told()
-    LogRatio(hint=None, teacher="external").credits(example_groups(), probe)
+    LogRatio(hint=None, teacher="external").advantages(example_groups(), probe)
     assert probe.hints is None
 
 
@@ -189,24 +191,24 @@ def test_a_real_model_in_float64(tiny: Policy, hint: str | None, teacher: str) -
     question, grammar = Question("q", "Where?", ("Rome",)), SearchR1()
     prompt, seen = "Q: where? ", " found Rome "
     actions = ["<search> airport </search>", "<answer> Rome </answer>"]
-    written = [tiny.encode(a) for a in actions]
+    written = [tiny.codec.encode(a) for a in actions]
     sampled = [(-1.5,) * len(w) for w in written]
     segments = (
-        Segment("prompt", prompt, tiny.prompt_tokens(prompt)),
-        Segment("model", actions[0], written[0], sampled[0], tiny.spans(written[0], grammar)),
-        Segment("observation", seen, tiny.encode(seen)),
-        Segment("model", actions[1], written[1], sampled[1], tiny.spans(written[1], grammar)),
+        Segment("prompt", prompt, tiny.codec.prompt(prompt)),
+        Segment("model", actions[0], written[0], sampled[0], tiny.codec.spans(written[0], grammar)),
+        Segment("observation", seen, tiny.codec.encode(seen)),
+        Segment("model", actions[1], written[1], sampled[1], tiny.codec.spans(written[1], grammar)),
     )
     turns = (Turn("search", "airport"), Turn("answer", "Rome"))
     group = Group(question, (Trajectory(question, segments, turns, "answered", 1.0),))
     external = moved(tiny)
     teachers = Teachers(tiny, {teacher}, 0.1, external if teacher == "external" else None)
-    probe = ModelProbe(Play(None, None, [question], 1, 7, 3), grammar, teachers, 10_000)  # type: ignore[arg-type]
+    probe = ModelProbe(EpisodeCollector(None, None, [question], 1, 7, 3), grammar, teachers, 10_000)  # type: ignore[arg-type]
     credit = LogRatio.model_validate({"hint": hint, "teacher": teacher, "rows": "policy"})
-    (found,) = credit.credits([group], probe)
+    (found,) = credit.advantages([group], probe).values
 
     judge = deepcopy(external if teacher == "external" else tiny).model.double().eval()
-    opening = tiny.prompt_tokens(("The answer is Rome.\n\n" if hint else "") + prompt)
+    opening = tiny.codec.prompt(("The answer is Rome.\n\n" if hint else "") + prompt)
     tokens = [*opening, *(t for s in segments[1:] for t in s.tokens)]
     with torch.no_grad():
         logits = judge(input_ids=torch.tensor([tokens])).logits[0] / 0.7
@@ -243,7 +245,7 @@ def test_the_family_takes_a_step(spec: Path, method: str) -> None:
 def test_an_external_teacher_is_not_trained_and_not_saved(spec: Path, tiny: Policy, tmp_path: Path) -> None:
     other = moved(tiny)
     other.model.save_pretrained(tmp_path / "other")
-    other.tokenizer.save_pretrained(tmp_path / "other")
+    other.codec.tokenizer.save_pretrained(tmp_path / "other")
     teachers = Teachers(tiny, {"external"}, 0.1, other)
     assert not any(p.requires_grad for p in other.model.parameters())
     assert teachers.state_dict() == {"copies": {}, "averages": []}
@@ -264,6 +266,6 @@ def test_an_external_teacher_is_not_trained_and_not_saved(spec: Path, tiny: Poli
 
 
 def test_groups_of_all_kinds() -> None:
-    assert LogRatio().credits([], Told()) == []
+    assert LogRatio().advantages([], Told()).values == []
     lone = [Group(g.question, g.trajectories) for g in example_groups() if not g.kept]
-    assert LogRatio().credits(lone, Told()) == []
+    assert LogRatio().advantages(lone, Told()).values == []

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import DataError
 from sdsearch.objectives.credit.mt_grpo import MTGRPO
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Question
 
 Attempt = Callable[..., Trajectory]
 ByTurn = Callable[..., list[list[float]]]
@@ -25,7 +25,7 @@ def test_aae_by_hand(attempt: Attempt, by_turns: ByTurn) -> None:
     good = attempt(1, INVALID, SEARCH, SEARCH, ANSWER, shown=["Try again.", "It is (Here).", "no"])
     bad = attempt(0, SEARCH, SEARCH, ANSWER, shown=["Nothing there.", "It is here."])
     group = Group(good.question, (good, bad))
-    found = by_turns(group, MTGRPO(coefficient=0.5).assign(group))
+    found = by_turns(group, MTGRPO(coefficient=0.5).of_group(group))
     assert found[0] == pytest.approx([1.5 * UNIT, 1.5 * UNIT, UNIT, UNIT])
     assert found[1] == pytest.approx([-1.5 * UNIT, -UNIT, -UNIT])
 
@@ -34,7 +34,7 @@ def test_cae_by_hand(attempt: Attempt, by_turns: ByTurn) -> None:
     """The found answer is worth 1, the outcome 1/2: the first attempt is better before its result and worse after."""
     plays = attempt(0, SEARCH, ANSWER, shown=["It is here."]), attempt(1, SEARCH, ANSWER, shown=["Where?"])
     group = Group(plays[0].question, plays)
-    found = by_turns(group, MTGRPO(variant="cae", gamma=0.5).assign(group))
+    found = by_turns(group, MTGRPO(variant="cae", gamma=0.5).of_group(group))
     assert found == [
         [pytest.approx(0.25 / (0.125**0.5 + 1e-6)), pytest.approx(-UNIT)],
         [pytest.approx(-0.25 / (0.125**0.5 + 1e-6)), pytest.approx(UNIT)],
@@ -46,16 +46,16 @@ def test_gold_passages(attempt: Attempt, by_turns: ByTurn) -> None:
     hits = [("x", "g"), ("x",)]
     plays = tuple(attempt(1, replace(SEARCH, hits=h), ANSWER, question=known) for h in hits)
     group = Group(known, plays)
-    assert by_turns(group, MTGRPO(reward="gold_passage").assign(group)) == [
+    assert by_turns(group, MTGRPO(reward="gold_passage").of_group(group)) == [
         [pytest.approx(UNIT), 0],
         [pytest.approx(-UNIT), 0],
     ]
     with pytest.raises(DataError, match="question 'q': got no gold passage"):
-        MTGRPO(reward="gold_passage").assign(Group(plays[0].question, (attempt(1, SEARCH), attempt(0, SEARCH))))
+        MTGRPO(reward="gold_passage").of_group(Group(plays[0].question, (attempt(1, SEARCH), attempt(0, SEARCH))))
 
 
 def test_without_a_result_all_is_before_it(attempt: Attempt, by_turns: ByTurn) -> None:
     plays = attempt(1, INVALID, ANSWER), attempt(0, SEARCH, ANSWER, shown=["It is here."])
     group = Group(plays[0].question, plays)
-    found = by_turns(group, MTGRPO().assign(group))
+    found = by_turns(group, MTGRPO().of_group(group))
     assert found == [[pytest.approx(0), pytest.approx(0)], [pytest.approx(0), pytest.approx(-UNIT)]]

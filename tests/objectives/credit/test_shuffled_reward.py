@@ -4,20 +4,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdsearch.objectives.credit.group_mean import GroupMean
+from sdsearch.contracts.credit import GroupCredit, Numbers
+from sdsearch.core.trajectory import Group
+from sdsearch.crediting.per_turn import whole
 from sdsearch.objectives.credit.reinforce_pp import ReinforcePP
 from sdsearch.objectives.credit.shuffled_reward import ShuffledReward
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group
 
 Groups = Callable[..., list[Group]]
 
 
-class Reward(GroupMean):
+class Reward(GroupCredit):
     """The reward itself."""
 
-    def advantages(self, rewards: list[float]) -> list[float]:
-        return rewards
+    def of_group(self, group: Group) -> Numbers:
+        return [whole(t, t.reward) for t in group.kept]
 
 
 @pytest.mark.parametrize("credit", [ShuffledReward(), ShuffledReward(within="group"), ShuffledReward(of=ReinforcePP())])
@@ -26,7 +27,7 @@ def test_contract(credit: ShuffledReward) -> None:
 
 
 def dealt(credit: ShuffledReward, groups: list[Group], probe: Any) -> list[float]:
-    return [float(part[0]) for part in credit.credits(groups, probe)]
+    return [float(part[0]) for part in credit.advantages(groups, probe).values]
 
 
 def test_rewards_change_places(groups_of: Groups, told: Any) -> None:

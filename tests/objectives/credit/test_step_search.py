@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
+from sdsearch.core.question import Hop, Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import DataError
 from sdsearch.objectives.credit.step_search import StepSearch
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Hop, Question
 
 Attempt = Callable[..., Trajectory]
 HOPS = Hop("Orly", "city", "Paris", "g1"), Hop("Paris", "country", "France", "g2")
@@ -37,7 +37,7 @@ def test_returns_are_compared_within_the_group(attempt: Attempt, by_turns: Calla
         attempt(0, Turn("answer", "Spain"), question=QUESTION),
     )
     group = Group(QUESTION, plays)
-    found = by_turns(group, StepSearch(key=0, step=1).assign(group))
+    found = by_turns(group, StepSearch(key=0, step=1).of_group(group))
     unit = (7 / 12) ** 0.5
     assert found[0] == pytest.approx([(2 / 3) / unit, (1 / 6) / unit], rel=1e-5)
     assert found[1] == pytest.approx([(-5 / 6) / unit], rel=1e-5)
@@ -47,4 +47,4 @@ def test_returns_are_compared_within_the_group(attempt: Attempt, by_turns: Calla
 def test_it_wants_annotations(attempt: Attempt, without: str, what: str) -> None:
     bare = replace(QUESTION, gold=()) if without == "gold" else replace(QUESTION, hops=())
     with pytest.raises(DataError, match=f"question 'q': got {what}, expected"):
-        StepSearch().assign(Group(bare, (attempt(0, *AGAIN, question=bare),)))
+        StepSearch().of_group(Group(bare, (attempt(0, *AGAIN, question=bare),)))

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdsearch.objective import Teacher
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Teacher
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.objectives.credit.tips import TIPS
-from sdsearch.probe import Numbers, Probe
 from sdsearch.testing import check_credit, example_trajectory
-from sdsearch.trajectory import Group, Trajectory, Turn
-from sdsearch.types import Question
 
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
 NAN = float("nan")
@@ -38,7 +38,7 @@ def test_by_hand(attempt: Callable[..., Trajectory], by_turns: Callable[..., lis
     """A rise by 2 nats is worth 1: returns-to-go are 2, 1 and 0, which is 1, 0 and -1 in units of their deviation."""
     group = Group(attempt(1).question, (attempt(1, SEARCH, ANSWER), attempt(0, ANSWER)))
     probe = Potential([-3, -1, NAN], [-3, NAN])
-    found = by_turns(group, TIPS(scale=0.5).credits([group], probe))
+    found = by_turns(group, TIPS(scale=0.5).advantages([group], probe).values)
     assert found[0] == pytest.approx([1, 0], abs=1e-5)
     assert found[1] == pytest.approx([-1], rel=1e-5)
     assert probe.asked == ["frozen"]

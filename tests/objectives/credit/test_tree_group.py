@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 import sdsearch
+from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import SpecError
 from sdsearch.objectives.credit.tree_group import TreeGroup
 from sdsearch.spec import load
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
 
 Attempt = Callable[..., Trajectory]
 TURNS = Turn("search", "what"), Turn("answer", "here")
@@ -24,7 +24,7 @@ def test_by_hand(attempt: Attempt) -> None:
     """Two trees with the rewards (1, 0) and (0, 0): deviations 1/sqrt(2) and none; over all, 1/4 and 1/2."""
     branches = [None, None, (0, 1), (1, 1)]
     plays = tuple(attempt(float(not i), *TURNS, branch=b) for i, b in enumerate(branches))
-    found = [c[0] for c in TreeGroup().assign(Group(plays[0].question, plays))]
+    found = [c[0] for c in TreeGroup().of_group(Group(plays[0].question, plays))]
     root = 0.5**0.5
     assert found == pytest.approx([1.5 + root, -0.5, -0.5 - root, -0.5], rel=1e-5)
 
@@ -33,7 +33,7 @@ def test_lost_leaves_keep_their_place(attempt: Attempt) -> None:
     """The first root is lost: its two leaves are still one tree."""
     lost = replace(attempt(9, *TURNS), stop_reason="retriever_unavailable")
     plays = (lost, attempt(0, *TURNS), attempt(1, *TURNS, branch=(0, 1)), attempt(0, *TURNS, branch=(2, 1)))
-    found = [c[0] for c in TreeGroup().assign(Group(lost.question, plays))]
+    found = [c[0] for c in TreeGroup().of_group(Group(lost.question, plays))]
     root = 0.5**0.5
     over_all = [-1 / 3 / 3**-0.5, 2 / 3 / 3**-0.5, -1 / 3 / 3**-0.5]
     assert found == pytest.approx([over_all[0], over_all[1] + root, over_all[2] - root], rel=1e-5)

@@ -1,17 +1,16 @@
 from collections.abc import Callable, Sequence
 from math import tanh
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from sdsearch.crediting.returns import per_turn
-from sdsearch.crediting.turns import agreed
-from sdsearch.objective import Hints, Teacher, told
+from sdsearch.contracts.conditions import Conditions
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Hints, Teacher, hint_at
+from sdsearch.core.trajectory import Group, Trajectory, Turn
+from sdsearch.crediting.per_turn import agreed, per_turn
 from sdsearch.objectives.credit.turnsight import TurnSight
-from sdsearch.probe import Numbers, Probe
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
 
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
 
@@ -27,7 +26,9 @@ class Reference(Probe):
         kept = [t for g in groups for t in g.kept]
         told_of = hints or [""] * len(kept)
         return [
-            per_turn(t, [np.nan if told(h, i) is None else gap * (hints is not None) - 1 for i, gap in enumerate(own)])
+            per_turn(
+                t, [np.nan if hint_at(h, i) is None else gap * (hints is not None) - 1 for i, gap in enumerate(own)]
+            )
             for t, own, h in zip(kept, self.gaps, told_of, strict=True)
         ]
 
@@ -41,7 +42,7 @@ def test_by_hand(attempt: Callable[..., Trajectory], by_turns: Callable[..., lis
     plays = attempt(1, SEARCH, ANSWER, shown=["A fact."]), attempt(0, SEARCH, ANSWER, shown=["A fact."])
     group = Group(plays[0].question, plays)
     credit = TurnSight(horizons=(1,), base={"type": "group_mean", "scale": "none", "weight": 2.0})
-    found = by_turns(group, credit.credits([group], Reference([3, 9], [-4, 9])))
+    found = by_turns(group, credit.advantages([group], Reference([3, 9], [-4, 9])).values)
     assert found[0] == pytest.approx([1 + tanh(3 / 12.5**0.5) / 4, 1], rel=1e-5)
     assert found[1] == pytest.approx([-1 - tanh(4 / 12.5**0.5) / 4, -1], rel=1e-5)
 
@@ -51,7 +52,7 @@ def test_nothing_follows_anywhere(
 ) -> None:
     group = Group(attempt(1, ANSWER).question, (attempt(1, ANSWER), attempt(0, ANSWER)))
     credit = TurnSight(base={"type": "group_mean", "scale": "none"})
-    assert by_turns(group, credit.credits([group], Reference([1e-9], [2e-9]))) == [[0.5], [-0.5]]
+    assert by_turns(group, credit.advantages([group], Reference([1e-9], [2e-9])).values) == [[0.5], [-0.5]]
 
 
 def test_most_readings_decide() -> None:
@@ -68,5 +69,5 @@ def test_it_needs_the_first_weights() -> None:
     [("group_mean", "train.group is 1"), ("carl", "got rollouts independent, which never fork")],
 )
 def test_it_objects_as_its_base_does(base: str, said: str) -> None:
-    experiment = SimpleNamespace(train=SimpleNamespace(group=1, rollouts=SimpleNamespace(type="independent")))
-    assert said in str(TurnSight(base={"type": base}).objection(experiment))
+    conditions = Conditions(group=1, questions=2, epochs=1, rollouts="independent", credits=())
+    assert said in str(TurnSight(base={"type": base}).objection(conditions))

@@ -3,11 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from sdsearch.contracts.credit import Probe
+from sdsearch.core.trajectory import Fork, Group, Trajectory, Turn
 from sdsearch.objectives.credit.vine import Vine
-from sdsearch.probe import Probe
-from sdsearch.rollout import Fork
 from sdsearch.testing import check_credit
-from sdsearch.trajectory import Group, Trajectory, Turn
 
 Attempt = Callable[..., Trajectory]
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
@@ -43,23 +42,23 @@ def test_by_hand(attempt: Attempt, by_turns: Callable[..., list[list[float]]]) -
     """The question is worth 1/2, the state after the first search 1, and the second attempt fails."""
     one, two = attempt(1, SEARCH, ANSWER), attempt(0, ANSWER)
     group, probe = Group(one.question, (one, two)), Futures([1, 0], [1, 1])
-    assert by_turns(group, Vine(k=2).credits([group], probe)) == [[0.5, 0.0], [-0.5]]
+    assert by_turns(group, Vine(k=2).advantages([group], probe).values) == [[0.5, 0.0], [-0.5]]
     assert probe.forks == [Fork(one, 0), Fork(one, 1)]
 
 
 def test_a_trajectory_gains_its_reward_less_the_worth_of_the_question(attempt: Attempt) -> None:
     group = Group(attempt(1).question, (attempt(0.7, SEARCH, SEARCH, ANSWER), attempt(0.2)))
-    credit, nothing = Vine(k=1).credits([group], Futures([0.4], [0.9], [0.1]))
+    credit, nothing = Vine(k=1).advantages([group], Futures([0.4], [0.9], [0.1])).values
     assert sum(credit[[0, 4, 8]]) == pytest.approx(0.7 - 0.4)
     assert len(nothing) == 0
 
 
 def test_a_state_that_nobody_could_play_on_from_tells_nothing(attempt: Attempt) -> None:
     group = Group(attempt(1).question, (attempt(1, SEARCH, SEARCH, ANSWER),))
-    (credit,) = Vine(k=2).credits([group], Futures([0, 0], [None, None], [None, 0.5]))
+    (credit,) = Vine(k=2).advantages([group], Futures([0, 0], [None, None], [None, 0.5])).values
     assert credit[[0, 4, 8]].tolist() == pytest.approx([float("nan"), float("nan"), 0.5], nan_ok=True)
 
 
 def test_an_episode_that_was_lost_is_not_played_on_from(attempt: Attempt) -> None:
     lost = replace(attempt(0, SEARCH), stop_reason="retriever_unavailable")
-    assert Vine(k=1).credits([Group(lost.question, (lost,))], Probe()) == []
+    assert Vine(k=1).advantages([Group(lost.question, (lost,))], Probe()).values == []

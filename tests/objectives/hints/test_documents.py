@@ -1,9 +1,9 @@
 import pytest
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.objectives.hints.documents import Documents
 from sdsearch.testing import check_hint, example_groups
-from sdsearch.trajectory import Group, Segment, Trajectory, Turn
-from sdsearch.types import Question
 
 QUESTION = Question("q", "Where?", ("a",))
 

@@ -1,7 +1,7 @@
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
 from sdsearch.objectives.hints.gold_answer import GoldAnswer
 from sdsearch.testing import check_hint, example_groups
-from sdsearch.trajectory import Group
-from sdsearch.types import Question
 
 
 def test_contract() -> None:

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sdsearch.objective import Told
+from sdsearch.contracts.hint import HintText
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.testing import check_hint, example_groups, example_trajectory
-from sdsearch.trajectory import Group, Segment, Trajectory, Turn
-from sdsearch.types import Question
 
 QUESTION = Question("q", "What is the capital?", ("Paris",))
 PLAYS = [
@@ -30,7 +30,7 @@ def group(plays: list[tuple[list[str], str, float]] = PLAYS, name: str = "q") ->
     return Group(question, tuple(episodes))
 
 
-def told(of: Group | None = None, seed: int = 0, **settings: Any) -> list[Told]:
+def told(of: Group | None = None, seed: int = 0, **settings: Any) -> list[HintText]:
     return Hindsight.model_validate(settings).texts([of or group()], seed)[0]
 
 
@@ -202,7 +202,7 @@ def test_words() -> None:
     assert found is not None
     assert found.startswith("Tried:\n\nGood: query one ; query two ; query three\nBad: ")
     assert "\nBad: -\n" in found
-    assert lines(texts(line="{parts} ({verdict})")[0])[3] == "query six (CORRECT)"
+    assert lines(texts(line="{parts} ({label})")[0])[3] == "query six (CORRECT)"
     assert lines(texts(line="- {parts}")[0])[3] == "- query six"
 
 
@@ -216,9 +216,9 @@ def test_words_stay_on_a_line(field: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "text", "message"),
     [
-        ("line", "{parts}\n{verdict}", "one line of text"),
+        ("line", "{parts}\n{label}", "one line of text"),
         ("unmasked", "{text}\u2028", "one line of text"),
-        ("line", "{queries}", r"expected a text that holds \{verdict\} and \{parts\}"),
+        ("line", "{queries}", r"expected a text that holds \{label\} and \{parts\}"),
         ("unmasked", "", r"expected a text that holds \{kind\} and \{text\}"),
     ],
 )
@@ -227,7 +227,7 @@ def test_templates(field: str, text: str, message: str) -> None:
         Hindsight.model_validate({field: text})
 
 
-def test_only_queries_and_verdicts_enter() -> None:
+def test_only_queries_and_labels_enter() -> None:
     kinds: list[dict[str, Any]] = [{}, {"which": "correct"}, {"label_by": "exact_match"}, {"order": "reward"}]
     for kind in kinds:
         for text in texts(**kind):
@@ -276,7 +276,7 @@ FORGERIES = st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=20)
 @settings(deadline=None)
 @given(st.lists(FORGERIES, max_size=4))
 def test_a_query_cannot_forge(queries: list[str]) -> None:
-    """Whatever the queries hold, there are as many lines, verdicts and queries as were written."""
+    """Whatever the queries hold, there are as many lines, labels and queries as were written."""
     found = lines(texts(group([(queries, "Rome", 0.0), (["y"], "Paris", 1.0)]))[0])
     assert len(found) == 2
     assert len("\n".join(found).splitlines()) == 2

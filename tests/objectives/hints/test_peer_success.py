@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.objectives.hints.peer_success import PeerSuccess
 from sdsearch.testing import check_hint, example_groups, example_trajectory
-from sdsearch.trajectory import Group, Segment, Trajectory, Turn
-from sdsearch.types import Question
 
 QUESTION = Question("q", "What is the capital?", ("Paris",))
 

@@ -1,17 +1,17 @@
 import pytest
 
-from sdsearch.objective import Told
+from sdsearch.contracts.hint import HintText
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.hints.peer_success import PeerSuccess
 from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.testing import check_hint, example_groups
-from sdsearch.trajectory import Group
-from sdsearch.types import Question
 
 INNER = [Hindsight(), Hindsight(include_self="past_only"), Hindsight(which="correct"), PeerSuccess()]
 
 
-def every(hint: Told) -> tuple[str | None, ...]:
+def every(hint: HintText) -> tuple[str | None, ...]:
     return hint if isinstance(hint, tuple) else (hint,)
 
 

@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from sdsearch.agents.local import Local, LocalActor
+from sdsearch.agents.local import Local, LocalSession
+from sdsearch.contracts.environment import Action
+from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.search import SearchVectorEnv
-from sdsearch.model.policy import Policy
-from sdsearch.rollout import Play
-from sdsearch.types import Action, Hit, Passage, Question
+from sdsearch.policy.policy import Policy
+from sdsearch.rollout.collect import EpisodeCollector
 
-MakePlay = Callable[..., Play]
+MakePlay = Callable[..., EpisodeCollector]
 
 
 class EverySearch(SearchR1):
@@ -34,11 +35,11 @@ def play_of(tiny: Policy) -> MakePlay:
     grammar, agent = EverySearch(), Local(max_new_tokens=6)
     questions = [Question(str(i), f"Which city does Airport {i} serve?", ("Rome",)) for i in range(2)]
 
-    def build(group: int, seed: int = 5, max_turns: int = 4) -> Play:
+    def build(group: int, seed: int = 5, max_turns: int = 4) -> EpisodeCollector:
         def world(asked: Sequence[Question]) -> SearchVectorEnv:
             return SearchVectorEnv(len(asked), questions=asked, searcher=Shelf(), grammar=grammar, max_turns=max_turns)
 
-        actor = LocalActor(tiny, agent.engine.open(tiny, grammar.stop), grammar, agent)
-        return Play(world, actor, questions, group, seed, 0)
+        session = LocalSession(tiny, agent.engine.open(tiny, grammar.stop), grammar, agent)
+        return EpisodeCollector(world, session, questions, group, seed, 0)
 
     return build

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 import sdsearch
-from sdsearch.crediting.returns import by_turn
-from sdsearch.crediting.turns import surprise
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
+from sdsearch.crediting.per_turn import by_turn, surprise
 from sdsearch.errors import SpecError
 from sdsearch.objectives.credit.carl import CARL
 from sdsearch.objectives.rollouts.critical import Critical
-from sdsearch.rollout import Play
+from sdsearch.rollout.collect import EpisodeCollector
 from sdsearch.spec import load
-from sdsearch.trajectory import Group, Segment, Trajectory, Turn
 
-MakePlay = Callable[..., Play]
+MakePlay = Callable[..., EpisodeCollector]
 Attempt = Callable[..., Trajectory]
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
 
@@ -43,7 +42,7 @@ def test_the_least_certain_states_fork_first(attempt: Attempt) -> None:
 def test_forks_share_the_past_and_alone_are_credited(play_of: MakePlay) -> None:
     play = play_of(6)
     groups = Critical(initial=1).collect(play)
-    assert play.spent.rollouts == 12
+    assert play.usage.rollouts == 12
     for group in groups:
         first, *others = group.trajectories
         assert (first.branch, len(others)) == (None, 5)
@@ -51,7 +50,7 @@ def test_forks_share_the_past_and_alone_are_credited(play_of: MakePlay) -> None:
         order = np.argsort(-surprise(first))
         assert forked == [*order, order[0]]
         assert all(t.before(turn) == first.before(turn) for t, turn in zip(others, forked, strict=True))
-        for t, credit in zip(group.kept, CARL().assign(group), strict=True):
+        for t, credit in zip(group.kept, CARL().of_group(group), strict=True):
             turn = t.branch[1] if t.branch else 3
             assert [not np.isnan(part).any() for part in by_turn(t, credit)] == [n <= turn for n in range(4)]
 

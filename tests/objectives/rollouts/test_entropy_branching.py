@@ -6,13 +6,13 @@ from random import Random
 import pytest
 
 import sdsearch
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.errors import SpecError
 from sdsearch.objectives.rollouts.entropy_branching import EntropyBranching
-from sdsearch.rollout import Play
+from sdsearch.rollout.collect import EpisodeCollector
 from sdsearch.spec import load
-from sdsearch.trajectory import Group, Segment, Trajectory, Turn
 
-MakePlay = Callable[..., Play]
+MakePlay = Callable[..., EpisodeCollector]
 Attempt = Callable[..., Trajectory]
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
 
@@ -25,7 +25,7 @@ def test_certain_branching_fills_the_budget(play_of: MakePlay) -> None:
         for t in group.trajectories[2:]:
             assert t.branch is not None
             assert t.before(t.branch[1]) == group.trajectories[t.branch[0]].before(t.branch[1])
-    assert play.spent.rollouts == 10
+    assert play.usage.rollouts == 10
 
 
 def test_what_has_branched_off_branches_again(play_of: MakePlay) -> None:
@@ -40,7 +40,7 @@ def test_without_branches_the_rest_is_played_afresh(play_of: MakePlay) -> None:
     play = play_of(3)
     groups = EntropyBranching(initial=1, base=0, weight=0).collect(play)
     assert [[t.branch for t in g.trajectories] for g in groups] == [[None] * 3] * 2
-    assert play.spent.rollouts == 6
+    assert play.usage.rollouts == 6
     assert [t.question for t in groups[1].trajectories] == [play.questions[1]] * 3
 
 

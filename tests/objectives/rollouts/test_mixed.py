@@ -2,17 +2,17 @@ from collections.abc import Sequence
 
 import pytest
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
 from sdsearch.objectives.rollouts.mixed import Mixed
-from sdsearch.rollout import Play
+from sdsearch.rollout.collect import EpisodeCollector
 from sdsearch.testing import example_trajectory
-from sdsearch.trajectory import Group
-from sdsearch.types import Question
 
 LOTS = ["abc", "DeF", "GHi", "JKL"]
 """Questions by lot: the groups of capital letters are mixed."""
 
 
-class Told(Play):
+class Told(EpisodeCollector):
     """A play whose episodes are known beforehand; it keeps which questions were asked."""
 
     asked: str = ""

@@ -7,14 +7,14 @@ from random import Random
 import pytest
 
 import sdsearch
-from sdsearch.crediting.forest import owner
+from sdsearch.core.trajectory import Group, Trajectory, Turn
+from sdsearch.crediting.branching import owner
 from sdsearch.errors import SpecError
 from sdsearch.objectives.rollouts.tree import Tree
-from sdsearch.rollout import Play
+from sdsearch.rollout.collect import EpisodeCollector
 from sdsearch.spec import load
-from sdsearch.trajectory import Group, Trajectory, Turn
 
-MakePlay = Callable[..., Play]
+MakePlay = Callable[..., EpisodeCollector]
 Attempt = Callable[..., Trajectory]
 SEARCH, ANSWER = Turn("search", "what"), Turn("answer", "here")
 
@@ -24,7 +24,7 @@ def test_trees_share_what_came_before_their_forks(play_of: MakePlay) -> None:
     groups = Tree(trees=2, expand=3).collect(play)
     assert [g.question for g in groups] == list(play.questions)
     assert [len(g.trajectories) for g in groups] == [8, 8]
-    assert play.spent.rollouts == 16
+    assert play.usage.rollouts == 16
     for group in groups:
         assert Counter(owner(group, (i, 0))[0] for i in range(8)) == {0: 4, 1: 4}
         assert [t.branch is None for t in group.trajectories] == [True] * 2 + [False] * 6
@@ -41,8 +41,8 @@ def test_what_is_spent_is_less_than_for_independent_rollouts(play_of: MakePlay) 
     tree, alone = play_of(8), play_of(8)
     Tree(trees=2, expand=3).collect(tree)
     alone.collect(alone.questions, 8)
-    assert tree.spent.rollouts == alone.spent.rollouts
-    assert tree.spent.tokens < alone.spent.tokens
+    assert tree.usage.rollouts == alone.usage.rollouts
+    assert tree.usage.tokens < alone.usage.tokens
 
 
 def test_the_seed_decides(play_of: MakePlay) -> None:

@@ -3,11 +3,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sdsearch.objective import Rows
+from sdsearch.contracts.loss import LossInput
 from sdsearch.objectives.terms.cispo import CISPO
 from sdsearch.testing import check_term, example_table
 
-MakeRows = Callable[..., Rows]
+MakeRows = Callable[..., LossInput]
 
 
 @pytest.mark.parametrize("term", [CISPO(), CISPO(clip=0.2, clip_high=0.28)])
@@ -17,8 +17,8 @@ def test_contract(term: CISPO) -> None:
 
 def test_selects_what_was_ever_credited() -> None:
     table = example_table()
-    table.credit[0] = 0.0
-    assert CISPO().select(table, 0).rows.tolist() == (~table.credit.isnan()).tolist()
+    table.advantage[0] = 0.0
+    assert CISPO().select(table, 0).rows.tolist() == (~table.advantage.isnan()).tolist()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_selects_what_was_ever_credited() -> None:
 def test_gradient_by_hand(rows_of: MakeRows, term: CISPO, ratios: list[float], clipped: list[int]) -> None:
     """Ratios 1, 2, 2, 1/2; the gradient is -clipped ratio * credit * (1 - p), however far the policy has moved."""
     rows = rows_of([0.2, 0.4, 0.4, 0.1], [0.2] * 4, [1.0, 1.0, -1.0, 1.0])
-    loss, metrics = term.values(rows)
+    loss, metrics = term.loss(rows)
     (found,) = torch.autograd.grad(loss.sum(), rows.logits)
     factors = [-0.8, -0.6, 0.6, -0.9]
     assert found[:, 0].tolist() == pytest.approx([r * f for r, f in zip(ratios, factors, strict=True)], rel=1e-5)
@@ -42,7 +42,7 @@ def test_gradient_by_hand(rows_of: MakeRows, term: CISPO, ratios: list[float], c
 def test_as_a_correction_of_what_the_sampler_reported(rows_of: MakeRows) -> None:
     """Ratios 1, 1.5, 4, 4, 0.5 cut at 2; the gradient is -ratio * credit * (1 - p) by the token's own logit."""
     rows = rows_of([0.2, 0.3, 0.4, 0.4, 0.1], [0.2, 0.2, 0.1, 0.1, 0.2], [1.0, 1.0, 1.0, -1.0, 1.0])
-    loss, metrics = CISPO(clip_high=1.0).values(rows)
+    loss, metrics = CISPO(clip_high=1.0).loss(rows)
     (found,) = torch.autograd.grad(loss.sum(), rows.logits)
     assert found[:, 0].tolist() == pytest.approx([-0.8, -1.05, -1.2, 1.2, -0.45], rel=1e-5)
     assert metrics["clipped"].tolist() == [0, 0, 1, 1, 0]

@@ -5,16 +5,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from sdsearch.objective import Hints, Rows
+from sdsearch.contracts.hint import Hints
+from sdsearch.contracts.loss import LossInput
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, Span
+from sdsearch.learning.loss import StepLoss
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.objectives.terms.distill import Distill, leaks
-from sdsearch.plan import make
+from sdsearch.policy.logprobs import pick
 from sdsearch.testing import VOCABULARY, check_term, example_table
-from sdsearch.tokens import TokenTable
-from sdsearch.trajectory import Group, Span
 
-MakeRows = Callable[..., Rows]
+MakeRows = Callable[..., LossInput]
 
 
 def distill(**settings: Any) -> Distill:
@@ -63,14 +65,14 @@ def test_gate(gate: str, correct_by: str, groups: set[int]) -> None:
     hints = distill(gate=gate, correct_by=correct_by).select(table, 0).hints
     assert hints is not None
     assert {g for g, h in zip(table.group_of, hints, strict=True) if h is not None} == groups
-    (planned,) = make(table, [("d", distill(gate=gate, rows="policy"), 1.0)], 0).terms
+    (planned,) = StepLoss.of(table, [distill(gate=gate, rows="policy")], 0, 0).parts
     group_of = torch.tensor(table.group_of)[table.trajectory]
     assert set(group_of[planned.selection.rows].tolist()) == groups
 
 
 def test_loss_by_hand(rows_of: MakeRows) -> None:
     rows = rows_of([0.5, 0.9], teacher=[0.9, 0.9])
-    found = {d: distill(divergence=d).values(rows).loss for d in ("jsd", "forward_kl", "reverse_kl", "mse")}
+    found = {d: distill(divergence=d).loss(rows).loss for d in ("jsd", "forward_kl", "reverse_kl", "mse")}
     assert found["jsd"].tolist() == pytest.approx([0.101749, 0], abs=1e-5)
     assert found["forward_kl"].tolist() == pytest.approx([0.368064, 0], abs=1e-5)
     assert found["reverse_kl"].tolist() == pytest.approx([0.510826, 0], abs=1e-5)
@@ -78,7 +80,7 @@ def test_loss_by_hand(rows_of: MakeRows) -> None:
 
 
 def test_metrics_by_hand(rows_of: MakeRows) -> None:
-    metrics = distill().values(rows_of([0.5, 0.9], teacher=[0.9, 0.5])).metrics
+    metrics = distill().loss(rows_of([0.5, 0.9], teacher=[0.9, 0.5])).metrics
     assert metrics["gap"].tolist() == pytest.approx([0.587787, -0.587787], abs=1e-5)
     assert metrics["entropy_gap"].tolist() == pytest.approx([0.368064, -0.368064], abs=1e-5)
     assert not any(m.requires_grad for m in metrics.values())
@@ -87,7 +89,7 @@ def test_metrics_by_hand(rows_of: MakeRows) -> None:
 @pytest.mark.parametrize("divergence", ["jsd", "forward_kl", "reverse_kl", "mse"])
 def test_descent_approaches_the_teacher(rows_of: MakeRows, divergence: str) -> None:
     rows = rows_of([0.5, 0.5, 0.7], teacher=[0.9, 0.1, 0.7])
-    (found,) = torch.autograd.grad(distill(divergence=divergence).values(rows).loss.sum(), rows.logits)
+    (found,) = torch.autograd.grad(distill(divergence=divergence).loss(rows).loss.sum(), rows.logits)
     assert found[0, 0] < 0 < found[1, 0]
     assert found[2].tolist() == pytest.approx([0, 0], abs=1e-6)
 
@@ -96,9 +98,10 @@ def test_who_owns_the_support() -> None:
     """The student's top token is 0, the teacher's is 1: the bucket holds the other two."""
     student, teacher = torch.tensor([[0.7, 0.2, 0.1]]).log(), torch.tensor([[0.1, 0.6, 0.3]]).log()
     table = example_table().at(torch.tensor([0]))
-    rows = Rows(table._each(lambda c: c.clamp(max=0)), student, teacher)
-    by_student = distill(top_k=1, divergence="mse").values(rows).loss
-    by_teacher = distill(top_k=1, divergence="mse", support="teacher").values(rows).loss
+    first = table._each(lambda c: c.clamp(max=0))
+    rows = LossInput(first, student, pick(student, first.token), teacher)
+    by_student = distill(top_k=1, divergence="mse").loss(rows).loss
+    by_teacher = distill(top_k=1, divergence="mse", support="teacher").loss(rows).loss
     assert by_student.item() == pytest.approx(2 * 0.6**2, rel=1e-5)  # (0.7, 0.3) against (0.1, 0.9)
     assert by_teacher.item() == pytest.approx(2 * 0.4**2, rel=1e-5)  # (0.2, 0.8) against (0.6, 0.4)
 
@@ -106,9 +109,10 @@ def test_who_owns_the_support() -> None:
 def test_top_k_of_the_vocabulary_or_more_is_exact() -> None:
     table = example_table()
     student, teacher = torch.randn(2, len(table), VOCABULARY, generator=torch.Generator().manual_seed(0))
-    exact = distill(top_k=None).values(Rows(table, student, teacher)).loss
+    rows = LossInput(table, student, pick(student, table.token), teacher)
+    exact = distill(top_k=None).loss(rows).loss
     for k in (VOCABULARY, VOCABULARY + 1, 50):
-        assert torch.equal(distill(top_k=k).values(Rows(table, student, teacher)).loss, exact)
+        assert torch.equal(distill(top_k=k).loss(rows).loss, exact)
 
 
 @pytest.mark.parametrize("settings", [{"beta": 0}, {"beta": 1}, {"top_k": 0}, {"rows": "markup"}, {"hint": 3}])
@@ -121,7 +125,7 @@ def test_a_placebo_teaches_the_rows_that_the_real_hint_teaches() -> None:
     table = example_table()
     for gate in ("all", "mixed", "has_correct"):
         (real,), (placebo,) = (
-            make(table, [("d", distill(gate=gate, hint=hint), 1.0)], 0).terms for hint in (Hindsight(), Placebo())
+            StepLoss.of(table, [distill(gate=gate, hint=hint)], 0, 0).parts for hint in (Hindsight(), Placebo())
         )
         assert torch.equal(real.selection.rows, placebo.selection.rows)
         assert real.selection.hints != placebo.selection.hints
@@ -131,11 +135,11 @@ def gradients(table: TokenTable, term: Distill) -> tuple[torch.Tensor, torch.Ten
     """Return the gradient of the student's logits [rows, V], that of the teacher's, and the selected rows."""
     dice = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(len(table), VOCABULARY, generator=dice).requires_grad_() for _ in range(2))
-    plan = make(table, [("d", term, 1.0)], 0)
-    loss, _ = plan.loss(torch.arange(len(table)), lambda i: student[i], lambda kind, hints, i: teacher[i])
+    step_loss = StepLoss.of(table, [term], 0, 0)
+    loss, _ = step_loss.loss(torch.arange(len(table)), lambda i: student[i], lambda kind, hints, i: teacher[i])
     loss.backward()  # type: ignore[no-untyped-call]
     assert student.grad is not None
-    return student.grad, teacher.grad, plan.terms[0].selection.rows
+    return student.grad, teacher.grad, step_loss.parts[0].selection.rows
 
 
 @pytest.mark.parametrize("divergence", ["jsd", "forward_kl", "reverse_kl", "mse"])
@@ -157,7 +161,7 @@ def test_rows_without_a_hint_at_their_turn_are_left_out() -> None:
     """The first turn of an attempt that is alone in its group has no past: only later turns are taught."""
     table = example_table()
     term = distill(hint={"type": "hindsight", "include_self": "past_only"}, rows="policy")
-    (planned,) = make(table, [("d", term, 1.0)], 0).terms
+    (planned,) = StepLoss.of(table, [term], 0, 0).parts
     alone = torch.tensor([table.group_of[t] == 2 for t in table.trajectory.tolist()])
     assert torch.equal(planned.selection.rows, ~(alone & (table.turn == 0)))
     found, _, _ = gradients(table, term)
@@ -170,7 +174,7 @@ def test_too_few_hints_for_the_turns_are_refused() -> None:
             return [[("one",)] * len(g.kept) for g in groups]
 
     with pytest.raises(ValueError, match="got hints for 1 turns, expected one for each of 3"):
-        make(example_table(), [("d", distill(hint=Short()), 1.0)], 0)
+        StepLoss.of(example_table(), [distill(hint=Short())], 0, 0)
 
 
 def test_share_of_hints_that_give_the_answer_away() -> None:
@@ -185,10 +189,10 @@ def test_share_of_hints_that_give_the_answer_away() -> None:
     figures = {}
     for shows in (["query"], ["query", "answer"]):
         term = distill(hint={"type": "hindsight", "shows": shows}, rows="policy")
-        _, of = make(table, [("d", term, 1.0)], 0).loss(
+        _, of = StepLoss.of(table, [term], 0, 0).loss(
             torch.arange(len(table)), lambda i: logits[i], lambda kind, hints, i: logits[i]
         )
-        figures[len(shows)] = of["d/answer_in_hint"].item()
+        figures[len(shows)] = of["distill/answer_in_hint"].item()
     # Six of the seven trajectories that have tokens are in groups whose answers, once told, hold "Paris": all but the
     # two of group 1, which both answered "Rome"; the one without tokens has no rows.
     assert len(table.trajectories) == 8

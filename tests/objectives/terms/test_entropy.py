@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sdsearch.objective import Rows
+from sdsearch.contracts.loss import LossInput
 from sdsearch.objectives.terms.entropy import Entropy
 from sdsearch.testing import check_term, example_table
 
-MakeRows = Callable[..., Rows]
+MakeRows = Callable[..., LossInput]
 
 
 def test_contract() -> None:
@@ -20,13 +20,13 @@ def test_selects_every_sampled_token() -> None:
 
 
 def test_by_hand(rows_of: MakeRows) -> None:
-    loss = Entropy().values(rows_of([0.5, 0.9, 0.1])).loss
+    loss = Entropy().loss(rows_of([0.5, 0.9, 0.1])).loss
     assert loss.tolist() == pytest.approx([-np.log(2), -0.325083, -0.325083], abs=1e-5)
 
 
 def test_descent_flattens(rows_of: MakeRows) -> None:
     rows = rows_of([0.9, 0.1, 0.5])
-    (found,) = torch.autograd.grad(Entropy().values(rows).loss.sum(), rows.logits)
+    (found,) = torch.autograd.grad(Entropy().loss(rows).loss.sum(), rows.logits)
     assert found[0, 0] > 0 > found[0, 1]
     assert found[1, 0] < 0 < found[1, 1]
     assert found[2].tolist() == pytest.approx([0, 0], abs=1e-7)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdsearch.objective import Rows
+from sdsearch.contracts.loss import LossInput
 from sdsearch.objectives.terms.kl import KL, estimate
 from sdsearch.testing import check_term, example_table
 
-MakeRows = Callable[..., Rows]
+MakeRows = Callable[..., LossInput]
 ESTIMATORS = ("k1", "k2", "k3", "full")
 
 
@@ -37,7 +37,7 @@ def test_selects_every_sampled_token(teacher: str) -> None:
 )
 def test_by_hand(rows_of: MakeRows, estimator: str, expected: list[float]) -> None:
     term = KL.model_validate({"estimator": estimator})
-    loss = term.values(rows_of([0.5, 0.5], teacher=[0.25, 0.75])).loss
+    loss = term.loss(rows_of([0.5, 0.5], teacher=[0.25, 0.75])).loss
     assert loss.tolist() == pytest.approx(expected, abs=1e-5)
 
 
@@ -45,7 +45,7 @@ def test_by_hand(rows_of: MakeRows, estimator: str, expected: list[float]) -> No
 def test_descent_approaches_the_reference(rows_of: MakeRows, estimator: str) -> None:
     """The sign that is often wrong: a token that the reference likes less must become less probable, and conversely."""
     rows = rows_of([0.5, 0.5, 0.5], teacher=[0.2, 0.8, 0.5])
-    (found,) = torch.autograd.grad(KL.model_validate({"estimator": estimator}).values(rows).loss.sum(), rows.logits)
+    (found,) = torch.autograd.grad(KL.model_validate({"estimator": estimator}).loss(rows).loss.sum(), rows.logits)
     assert found[0, 0] > 0 > found[1, 0]
     assert found[2, 0].item() == pytest.approx(0, abs=1e-6)
 

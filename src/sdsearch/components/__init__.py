@@ -1,1 +1,0 @@
-"""The families that a spec names members of."""

@@ -1,0 +1,31 @@
+"""What a teacher sees before the prompt, and whose weights teach."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from sdsearch.config.component import Component
+from sdsearch.core.trajectory import Group
+
+Teacher = Literal["live", "ema", "frozen", "external"]
+"""Weights that can score: the policy's, their moving average, its first ones, or those of the spec's `teacher`."""
+HintText = str | None | tuple[str | None, ...]
+"""What the teacher of one trajectory sees: the same at every turn, or one text for each; None: there is no teacher."""
+Hints = Sequence[HintText]
+
+
+class Hint(Component):
+    """Says what the teacher sees before the prompt."""
+
+    family: ClassVar[str] = "hint"
+
+    @abstractmethod
+    def texts(self, groups: Sequence[Group], seed: int) -> Sequence[Sequence[HintText]]:
+        """Return for each group, for each of its kept trajectories, the hint; None: this one has no teacher."""
+
+
+def hint_at(hint: HintText, turn: int) -> str | None:
+    """Return what a hint says at a turn."""
+    return hint[turn] if isinstance(hint, tuple) else hint

@@ -1,0 +1,1 @@
+"""The nouns of the house: questions, episodes, tokens. Nothing here knows YAML or a model."""

@@ -1,0 +1,64 @@
+"""How an answer compares with the accepted ones: exact match and F1, as in SQuAD; and what gives one away.
+
+A query that names the answer tells a teacher as much as the answer does: its advantage is then no hindsight.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from sdsearch.core.trajectory import Trajectory
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize_answer(text: str) -> str:
+    """Lower the case, drop ASCII punctuation and articles, squeeze spaces (Rajpurkar et al., 2016).
+
+    Where nothing would be left (the blood group "A"), the articles and the punctuation stay: otherwise an answer
+    without content would match it.
+    """
+    lowered = " ".join(text.lower().split())
+    return " ".join(ARTICLES.sub(" ", lowered.translate(PUNCTUATION)).split()) or lowered
+
+
+def exact_match(answer: str | None, answers: Sequence[str]) -> float:
+    """Return 1.0 when `answer` equals one of `answers` after normalisation, else 0.0; None (no answer) scores 0.0."""
+    if answer is None:
+        return 0.0
+    given = normalize_answer(answer)
+    return float(bool(given) and any(given == normalize_answer(a) for a in answers))
+
+
+def f1(answer: str | None, answers: Sequence[str]) -> float:
+    """Return the best F1 over `answers` between the bags of normalised words, in [0, 1]; None scores 0.0."""
+    if answer is None:
+        return 0.0
+    given = Counter(normalize_answer(answer).split())
+    return max((overlap(given, Counter(normalize_answer(a).split())) for a in answers), default=0.0)
+
+
+def overlap(given: Counter[str], accepted: Counter[str]) -> float:
+    """Return the F1 of two bags of words: the harmonic mean of precision and recall."""
+    total = given.total() + accepted.total()
+    return 2 * (given & accepted).total() / total if total else 0.0
+
+
+def correct(trajectory: Trajectory, by: Literal["f1", "exact_match"] = "f1", above: float = 0.0) -> bool:
+    """Say whether a trajectory's answer scores more than `above`; SD-Search: F1 above 0, so any shared word counts."""
+    score = f1 if by == "f1" else exact_match
+    return score(trajectory.answer, trajectory.question.answers) > above
+
+
+def gives_away(text: str | None, answers: Sequence[str]) -> bool:
+    """Say whether a text holds one of `answers` as whole words, both normalised as for an exact match.
+
+    Words with nothing but punctuation between them are neighbours, those of two queries included.
+    """
+    words = f" {normalize_answer(text or '')} "
+    return any(f" {known} " in words for known in map(normalize_answer, answers) if known)

@@ -1,0 +1,54 @@
+"""What is asked and what can be found: questions with their decomposition, passages, hits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One piece of text that a search can return."""
+
+    id: str
+    title: str
+    text: str
+
+    @property
+    def contents(self) -> str:
+        """What an embedder reads: the title, then the text."""
+        return f"{self.title}\n{self.text}"
+
+
+class Hit(NamedTuple):
+    """A passage that a search returned; a higher score is nearer."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step of a question's decomposition: ask for an `attribute` of an `entity`, find `passage`, read `answer`."""
+
+    entity: str
+    attribute: str
+    answer: str
+    passage: str
+
+    @property
+    def query(self) -> str:
+        """The plainest query for this step."""
+        return f"{self.entity} {self.attribute}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an episode is about. `gold` holds the ids of the passages that suffice to answer."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+    gold: tuple[str, ...] = ()
+    hops: tuple[Hop, ...] = ()
+    kind: str = ""

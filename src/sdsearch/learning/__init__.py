@@ -1,0 +1,1 @@
+"""Groups in, one optimiser step out."""

@@ -1,0 +1,83 @@
+"""What the credits of an objective say of a step together; and what a credit has to return, checked by all who ask it.
+
+An array that is a token short, or has a number for each turn, would still be ranked, or shift every later token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from reprlib import repr as short
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.errors import ComponentError
+
+
+def step_advantages(credits: Sequence[Credit], groups: Sequence[Group], probe: Probe | None = None) -> Advantages:
+    """Return the weighted sum of what credits say: one array per kept trajectory, group after group, [sampled tokens].
+
+    A token that some credit leaves out (NaN) has the sum of the others; NaN where all do. Targets are those of the
+    credit that has a critic. Without a `probe` only credits that ask for none can be had. Raises `ValueError` when a
+    reward is not finite, `ComponentError` when a credit does not fit.
+    """
+    for group in groups:
+        rewards = [t.reward for t in group.kept]
+        if not np.isfinite(rewards).all():
+            raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
+    totals = [np.full(t.sampled, np.nan) for group in groups for t in group.kept]
+    targets: Numbers | None = None
+    for credit in credits:
+        advantages = checked(credit, groups, probe or Probe()).times(credit.weight)
+        for total, part in zip(totals, advantages.values, strict=True):
+            scored = ~np.isnan(part)
+            total[scored] = np.nan_to_num(total[scored]) + part[scored]
+        targets = advantages.targets if targets is None else targets
+    return Advantages(totals, targets)
+
+
+def checked(credit: Credit, groups: Sequence[Group], probe: Probe) -> Advantages:
+    """Return what a credit says of a step: one array per kept trajectory, shape [sampled tokens], finite or NaN.
+
+    Raises `ComponentError`, which names the credit and the first trajectory of which it says something else.
+    """
+    given: Any = credit.advantages(groups, probe)
+    if not isinstance(given, Advantages):
+        raise ComponentError(
+            f"credit {credit.type}: got {short(given)}, expected `Advantages(values)`, one array per kept trajectory"
+        )
+    values = _arrays(given.values, groups, f"credit {credit.type}")
+    targets = None if given.targets is None else _arrays(given.targets, groups, f"credit {credit.type}, targets")
+    return Advantages(values, targets)
+
+
+def _arrays(given: Any, groups: Sequence[Group], where: str) -> Numbers:
+    kept = [t for g in groups for t in g.kept]
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != len(kept):
+        raise ComponentError(
+            f"{where}: got {short(given)}, expected a list of {len(kept)} arrays, one per kept trajectory"
+        )
+    return [_array(part, t, f"{where}: trajectory {i}") for i, (t, part) in enumerate(zip(kept, given, strict=True))]
+
+
+def _array(part: Any, trajectory: Trajectory, where: str) -> NDArray[np.float64]:
+    where = f"{where} (question {trajectory.question.id!r})"
+    try:
+        array = np.asarray(part, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ComponentError(f"{where}: got {short(part)}, expected an array of numbers") from error
+    if array.shape != (trajectory.sampled,):
+        raise ComponentError(
+            f"{where}: got an array of shape {array.shape}, expected one number for each of its "
+            f"{trajectory.sampled} sampled tokens; `per_turn` and `whole` make such arrays"
+        )
+    if np.isinf(array).any():
+        at = int(np.flatnonzero(np.isinf(array))[0])
+        raise ComponentError(
+            f"{where}: got {array[at]} at its sampled token {at}, expected finite numbers, or NaN where "
+            "nothing is credited"
+        )
+    return array

@@ -1,0 +1,214 @@
+"""The loss of one step: the rows of each term, how much each row counts, and the loss of any part of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sdsearch.contracts.hint import Hints, Teacher, hint_at
+from sdsearch.contracts.loss import LossInput, Selection, Term
+from sdsearch.core.tokens import TokenTable
+from sdsearch.policy.logprobs import pick
+
+Score = Callable[[Tensor], Tensor]
+Teach = Callable[[Teacher, Hints | None, Tensor], Tensor]
+
+
+class TermPart(NamedTuple):
+    """A term's part in one step."""
+
+    name: str
+    """Its type; the second of a kind is called "kind_2", and so on."""
+    term: Term
+    weight: float
+    selection: Selection
+    """The rows that are computed: those that the term chose, without those whose loss is zero anyway."""
+    row_weight: Tensor
+    """Each row's weight in the mean over the step, float32 [rows of the table].
+
+    Over all rows that the term chose they sum to 1 (but for `normalise: constant`).
+    """
+    log_weight: Tensor
+    """Each row's weight in the means of the figures for the log: over the rows that are computed, sum 1."""
+
+    def loss(
+        self, table: TokenTable, logits: Tensor, index: Tensor, teach: Teach | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what the rows `index` add to the term's mean over the step, and to its figures.
+
+        `logits` are the policy's for these rows, [rows, vocabulary].
+        """
+        rows = table.at(index)
+        given = LossInput(rows, logits, pick(logits, rows.token), self._teach(index, teach), self.selection.hints)
+        output = self.term.loss(given)
+        figures = {
+            f"{self.name}/{what}": (self.log_weight[index] * value.detach()).sum()
+            for what, value in output.metrics.items()
+        }
+        return (self.row_weight[index] * output.loss).sum(), figures
+
+    def _teach(self, index: Tensor, teach: Teach | None) -> Tensor | None:
+        if self.selection.teacher is None:
+            return None
+        if teach is None:
+            raise ValueError(f"the term {self.name} needs the teacher {self.selection.teacher!r}, got none")
+        with torch.no_grad():
+            logits = teach(self.selection.teacher, self.selection.hints, index)
+            return one_each(logits, index, "the teacher").detach()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepLoss:
+    """What one step computes: fixed before it is cut into micro-batches, so that the cut changes nothing."""
+
+    table: TokenTable
+    parts: tuple[TermPart, ...]
+
+    @classmethod
+    def of(
+        cls,
+        table: TokenTable,
+        terms: Sequence[Term],
+        step: int,
+        seed: int,
+        total: Callable[[Tensor], Tensor] | None = None,
+    ) -> StepLoss:
+        """Let every term whose weight at `step` (counted from 0) is not zero choose its rows.
+
+        Each step draws its own seed from `seed`. `total` sums counts, an int64 tensor [terms, 2], over all processes;
+        the weights then add up to 1 over all of them together. It is called once, in every process.
+        """
+        dice = Random(f"{seed}/{step}").getrandbits(32)
+        signal = rows_with_signal(table)
+        chosen, counts = [], []
+        for name, term in named(terms):
+            if not (weight := term.weight_at(step)):
+                continue
+            selection = valid(name, term, table, term.select(table, dice))
+            computed = selection._replace(rows=selection.rows & signal) if term.follows_credit else selection
+            row_weight, rows = normaliser(table, selection.rows, term.normalise, term.constant)
+            # A figure is a mean, also where the loss is divided by a constant.
+            mean = "trajectory" if term.normalise == "trajectory" else "token"
+            log_weight, logged = normaliser(table, computed.rows, mean)
+            chosen.append(TermPart(name, term, weight, computed, row_weight, log_weight))
+            counts.append((rows, logged))
+        sums = table.token.new_tensor(counts).reshape(-1, 2)
+        sums = (sums if total is None else total(sums)).clamp_min(1)
+        return cls(
+            table,
+            tuple(
+                part._replace(row_weight=part.row_weight / rows, log_weight=part.log_weight / logged)
+                for part, (rows, logged) in zip(chosen, sums, strict=True)
+            ),
+        )
+
+    @property
+    def needed(self) -> Tensor:
+        """The rows that at least one term computes; bool, shape [rows of the table]."""
+        needed = self.table.token.new_zeros(len(self.table)).bool()
+        for part in self.parts:
+            needed = needed | part.selection.rows
+        return needed
+
+    def loss(self, rows: Tensor, logits: Score, teacher: Teach | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of `losses` and, with the rest of the figures, that sum as "loss"."""
+        losses, figures = self.losses(rows, logits, teacher)
+        total = sum(losses.values(), self.table.logprob.new_zeros(()))
+        return total, {"loss": total.detach(), **figures}
+
+    def losses(
+        self, rows: Tensor, logits: Score, teacher: Teach | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return, for each term, what its loss on some rows of the table adds to the step's, and figures for the log.
+
+        Both add up: over any partition of the rows the losses, which are multiplied by the weights, sum to the loss of
+        the step, and the figures, which are not and have no gradient, to its means ("<term>/rows" to a count): those
+        that a term logs to means over the rows that are computed. A term without one of the rows has a zero without
+        gradient.
+
+        Args:
+            rows: Indices of rows.
+            logits: Given indices of rows, ascending, returns the policy's logits, shape [indices, vocabulary].
+            teacher: Given the weights' name, one hint per trajectory (or None) and indices, does so for a teacher.
+        """
+        rows = rows.sort().values
+        rows = rows[self.needed[rows]]
+        scored = one_each(logits(rows), rows, "the policy") if len(rows) else None
+        nothing = self.table.logprob.new_zeros(())
+        losses: dict[str, Tensor] = {}
+        figures: dict[str, Tensor] = {}
+        for part in self.parts:
+            selected = part.selection.rows[rows]
+            index, mean = rows[selected], nothing
+            if scored is not None and len(index):
+                mine = scored if selected.all() else scored[selected]
+                mean, logged = part.loss(self.table, mine, index, teacher)
+                figures |= logged
+            losses[part.name] = part.weight * mean
+            figures |= {f"{part.name}/loss": mean.detach(), f"{part.name}/rows": nothing.new_tensor(float(len(index)))}
+        return losses, figures
+
+
+def named(terms: Sequence[Term]) -> list[tuple[str, Term]]:
+    """Return terms with their names: the type, and from the second of a kind on its number."""
+    types = [term.type for term in terms]
+    counts = [types[: i + 1].count(kind) for i, kind in enumerate(types)]
+    return [(f"{kind}_{n}" if n > 1 else kind, term) for kind, n, term in zip(types, counts, terms, strict=True)]
+
+
+def rows_with_signal(table: TokenTable) -> Tensor:
+    """Return the rows of trajectories with any advantage but zero; bool [rows of the table].
+
+    The others, like those of a group without contrast, would cost a forward and a backward pass and move nothing.
+    """
+    moving = (table.advantage.nan_to_num() != 0).to(table.logprob.dtype)
+    return table.logprob.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, moving)[table.trajectory] > 0
+
+
+def normaliser(table: TokenTable, rows: Tensor, normalise: str, constant: int = 1) -> tuple[Tensor, int]:
+    """Return each row's part of one unit, float32 [rows of the table], and how many units there are.
+
+    A unit is a selected row ("token") or a trajectory that has at least one ("trajectory", and "constant", where a row
+    is one part in `constant` of it).
+    """
+    part = rows.to(table.logprob.dtype)
+    if normalise == "token":
+        return part, int(rows.sum())
+    if normalise == "constant":
+        return part / constant, len(set(table.trajectory[rows].tolist()))
+    per_trajectory = part.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, part)
+    return part / per_trajectory.clamp_min(1)[table.trajectory], int((per_trajectory > 0).sum())
+
+
+def valid(name: str, term: Term, table: TokenTable, selection: Selection) -> Selection:
+    """Return a selection without the rows that have no hint. Raises `ValueError` when it cannot be used."""
+    rows, teacher, hints = selection
+    if str(rows.dtype) != "torch.bool" or rows.shape != (len(table),):
+        raise ValueError(f"term {name}: got rows {rows.dtype} {tuple(rows.shape)}, expected torch.bool {(len(table),)}")
+    if teacher is not None and teacher not in term.needs:
+        needs = ", ".join(sorted(term.needs)) or "none"
+        raise ValueError(f"term {name}: got the teacher {teacher!r}, expected one that it `needs` ({needs})")
+    if hints is None:
+        return selection
+    if teacher is None:
+        raise ValueError(f"term {name}: got hints and no teacher, expected the teacher that sees them")
+    if len(hints) != len(table.trajectories):
+        raise ValueError(f"term {name}: got {len(hints)} hints, expected one per trajectory, {len(table.trajectories)}")
+    for trajectory, hint in zip(table.trajectories, hints, strict=True):
+        if isinstance(hint, tuple) and len(hint) < (turns := len(trajectory.actions)):
+            raise ValueError(f"term {name}: got hints for {len(hint)} turns, expected one for each of {turns}")
+    at = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
+    taught = table.token.new_tensor([hint_at(hints[trajectory], turn) is not None for trajectory, turn in at]).bool()
+    return Selection(rows & taught, teacher, hints)
+
+
+def one_each(logits: Tensor, index: Tensor, who: str) -> Tensor:
+    """Return logits of `who` for rows `index`. Raises `ValueError` unless there is one row of them each."""
+    if logits.ndim != 2 or len(logits) != len(index):
+        raise ValueError(f"got logits of shape {tuple(logits.shape)} from {who}, expected ({len(index)}, vocabulary)")
+    return logits

@@ -1,0 +1,133 @@
+"""Ask the weights of a run: what they say of recorded tokens, and how else an episode could end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.environment import Grammar
+from sdsearch.contracts.hint import Hints, Teacher, hint_at
+from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Fork, Group, Span, Trajectory
+from sdsearch.core.usage import Clock
+from sdsearch.errors import ContextError
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import Teachers
+from sdsearch.policy.batching import Row, row_batches, table_batches
+from sdsearch.policy.critic import Critic
+from sdsearch.policy.logprobs import pick
+from sdsearch.rollout.collect import EpisodeCollector
+
+
+class ModelProbe(Probe):
+    """Asks the weights of a run; continuations are played in its environment and counted."""
+
+    def __init__(
+        self,
+        collector: EpisodeCollector,
+        grammar: Grammar,
+        weights: Teachers,
+        budget: int,
+        critic: Critic | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        """Take a step's collector, its protocol and weights, tokens per micro-batch, and all processes."""
+        self.collector, self.grammar, self.weights, self.budget = collector, grammar, weights, budget
+        self.critic, self.processes = critic, processes
+        self.step, self.seed = collector.step, collector.seed
+
+    @property
+    def clock(self) -> Clock:
+        """Where the time goes."""
+        return self.collector.clock
+
+    def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
+        """See `Probe`. Raises `ContextError` when a hint and its episode do not fit the model."""
+        table = TokenTable.build(groups, [np.full(t.sampled, np.nan) for g in groups for t in g.kept])
+        rows = torch.ones(len(table), dtype=torch.bool)
+        if hints is not None:
+            places = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
+            rows = torch.tensor([hint_at(hints[i], turn) is not None for i, turn in places], dtype=torch.bool)
+        table = table.to(self.weights.policies["live"].device)
+        logprobs = torch.full((len(table),), torch.nan, dtype=torch.float64)
+        wanted = rows.to(table.token.device)
+        with self.clock.timing("score"):
+            for part in (whole[wanted[whole]] for whole in table_batches(table, wanted, self.budget)):
+                logits = self.weights.score(teacher, table.at(part), hints)
+                logprobs[part.cpu()] = pick(logits, table.token[part]).double().cpu()
+        return _cut(logprobs, [t.sampled for g in groups for t in g.kept])
+
+    def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
+        """See `Probe`. Each answer is tokenised once, as the protocol writes it, and put after the recorded tokens.
+
+        Raises `ContextError` when an episode and the answer do not fit the model.
+        """
+        policy, grammar = self.weights.policies[teacher], self.grammar
+        rows: list[Row] = []
+        tokens: list[int] = []
+        shapes: list[tuple[int, int]] = []
+        for trajectory in (t for g in groups for t in g.kept):
+            boundaries = _boundaries(trajectory)
+            shapes.append((len(boundaries), len(trajectory.question.answers)))
+            for seen in boundaries:
+                for answer in trajectory.question.answers:
+                    written = policy.codec.encode(grammar.write("answer", answer))
+                    inside = [i for i, s in enumerate(policy.codec.spans(written, grammar)) if s == Span.ANSWER]
+                    prompt = trajectory.segments[0].tokens
+                    if (need := len(prompt) + len(seen) + len(written)) > policy.positions:
+                        raise ContextError(
+                            f"question {trajectory.question.id}: episode and answer take {need} tokens and the "
+                            f"model has {policy.positions} positions: lower agent.context, or use another model"
+                        )
+                    rows.append((prompt, (*seen, *written), [len(seen) + i for i in inside]))
+                    tokens += [written[i] for i in inside]
+        logprobs = torch.empty(len(tokens), dtype=torch.float64)
+        done = 0
+        with self.clock.timing("score"), self.weights.reading(teacher):
+            for batch in row_batches(rows, self.budget):
+                logits = policy.logits(*zip(*batch, strict=True))
+                chosen = torch.tensor(tokens[done : done + len(logits)], device=logits.device)
+                logprobs[done : done + len(logits)] = pick(logits, chosen).double().cpu()
+                done += len(logits)
+        means = np.array([float(p.mean()) for p in torch.split(logprobs, [len(at) for _, _, at in rows])])
+        scored, ends = [], np.cumsum([turns * answers for turns, answers in shapes])
+        kept = [t for g in groups for t in g.kept]
+        for trajectory, (turns, answers), cells in zip(
+            kept, shapes, np.split(means, ends[:-1]) if shapes else [], strict=True
+        ):
+            table = np.full((len(trajectory.actions) + 1, answers), np.nan)
+            table[:turns] = cells.reshape(turns, answers)
+            scored.append(table)
+        return scored
+
+    def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
+        """See `Probe`."""
+        return self.collector.continue_from(forks, k, greedy)
+
+    def values(self, groups: Sequence[Group]) -> Numbers:
+        """See `Probe`."""
+        with self.clock.timing("score"):
+            return self._critic().values(groups, self.budget)
+
+    def _critic(self) -> Critic:
+        if self.critic is None:
+            raise ValueError("got a question for values without a critic, expected a credit that says it `needs` one")
+        return self.critic
+
+    def gather(self, value: Any) -> list[Any]:
+        """See `Probe`."""
+        return self.processes.gather(value) if self.processes else [value]
+
+
+def _boundaries(trajectory: Trajectory) -> list[tuple[int, ...]]:
+    """Return the tokens after the prompt that had been seen before each turn, and after the last unless it answered."""
+    ends = [*range(1, len(trajectory.segments), 2), *([] if trajectory.answer is not None else [None])]
+    return [tuple(t for s in trajectory.segments[1:end] for t in s.tokens) for end in ends]
+
+
+def _cut(values: torch.Tensor, lengths: Sequence[int]) -> Numbers:
+    return [part.numpy() for part in torch.split(values, list(lengths))] if lengths else []

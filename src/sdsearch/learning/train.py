@@ -1,0 +1,52 @@
+"""The training loop, top to bottom.
+
+spec -> questions -> groups of trajectories -> advantages -> token table -> policy forward -> terms -> step -> record
+"""
+
+from __future__ import annotations
+
+from sdsearch.learning.trainer import Trainer
+from sdsearch.report.charts import learning_curve
+from sdsearch.rollout.order import due
+from sdsearch.runs.folder import Run
+from sdsearch.spec import Experiment
+from sdsearch.terminal.interrupt import Interrupt
+from sdsearch.terminal.progress import Bars
+
+
+def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> Run:
+    """Run an experiment from its spec to the evaluated policy; return what it left behind.
+
+    Raises what `Trainer` does, and `RetrieverUnavailable` when outages last.
+    """
+    trainer = Trainer(experiment, resume, fresh)
+    run, settings, done = trainer.run, experiment.train, trainer.first
+    with Bars() as bars, Interrupt(bars.say) as interrupt:
+        if trainer.note:
+            bars.say(f"note: {trainer.note}")
+        last = done == settings.steps or trainer.exhausted
+        evaluated = {m["step"] for m in run.metrics() if "evaluate" in m}
+        if done not in evaluated and (done == 0 or last or due(done, settings.evaluate_every)):
+            bars.say(trainer.evaluate(done))
+        task = bars.task("train", settings.steps)
+        task.advance(done)
+        while not last:
+            metrics = trainer.step(done)
+            done += 1
+            for warning in metrics.get("warnings", ()):
+                bars.say(f"step {done}: warning: {warning['text']}")
+            task.advance(note=f"reward {metrics['train']['reward']:.2f}")
+            last = done == settings.steps or trainer.exhausted
+            if last or due(done, settings.evaluate_every):
+                bars.say(trainer.evaluate(done))
+            stop = any(trainer.processes.gather(interrupt.asked))
+            if last or stop or due(done, settings.checkpoint_every):
+                trainer.save(done)
+            if stop and not last:
+                trainer.report()
+                raise KeyboardInterrupt(f"stopped after step {done}; --resume goes on from {run.newest()}")
+    if trainer.processes.main:
+        title = f"{experiment.name}, seed {experiment.seed}"
+        learning_curve(run.metrics(), run.folder / "learning_curve.png", title)
+    trainer.report()
+    return run

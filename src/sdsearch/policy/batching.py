@@ -1,0 +1,57 @@
+"""Which sequences are run together: at most so many tokens at once, padding included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from sdsearch.core.tokens import TokenTable
+
+T = TypeVar("T")
+
+Row = tuple[Sequence[int], Sequence[int], Sequence[int]]
+"""What is scored of one sequence: its prompt, the rest, and indices into the rest."""
+
+
+def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ragged rows as a right-padded [B, S] tensor and its mask of ones and zeros."""
+    width = max((len(r) for r in rows), default=0)
+    tokens = torch.tensor([[*r, *[0] * (width - len(r))] for r in rows], device=device, dtype=torch.long)
+    lengths = torch.tensor([len(r) for r in rows], device=device)
+    return tokens.reshape(len(rows), width), (torch.arange(width, device=device) < lengths[:, None]).long()
+
+
+def packed(items: Iterable[T], length: Callable[[T], int], budget: int) -> Iterator[list[T]]:
+    """Cut items into runs of at most `budget` tokens, every item padded to the longest of its run, in order."""
+    run: list[T] = []
+    width = 0
+    for item in items:
+        if run and (len(run) + 1) * max(width, length(item)) > budget:
+            yield run
+            run, width = [], 0
+        run.append(item)
+        width = max(width, length(item))
+    if run:
+        yield run
+
+
+def row_batches(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:
+    """Cut sequences into runs of at most `budget` padded tokens, in order."""
+    return packed(rows, lambda row: len(row[0]) + len(row[1]), budget)
+
+
+def table_batches(table: TokenTable, needed: Tensor, budget: int) -> list[Tensor]:
+    """Cut the trajectories of needed rows into micro-batches of at most `budget` padded tokens.
+
+    Each is an index into the table, of all rows of its trajectories. Groups go in order of length, so that little is
+    padded and prompts are shared.
+    """
+    length = {t: p[-1] + 1 for t, p in table.at(needed).positions().items()}
+    longest: dict[int, int] = {}
+    for t, tokens in length.items():
+        longest[table.group_of[t]] = max(longest.get(table.group_of[t], 0), tokens)
+    order = sorted(length, key=lambda t: (longest[table.group_of[t]], table.group_of[t], t))
+    return [table.rows_of(run) for run in packed(order, length.__getitem__, budget)]

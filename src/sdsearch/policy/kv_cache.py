@@ -1,0 +1,118 @@
+"""The running contexts of a batch: their key-value cache, which places of it are in use, and how long each row is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from sdsearch.errors import ModelError
+from sdsearch.policy.batching import pad
+from sdsearch.policy.policy import Policy
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A cache layer that writes into spare room, where the stock one copies the whole cache for every token."""
+
+    spare: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append states [B, heads, S, dim] and return all of them, [B, heads, T + S, dim]."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        used = self.get_seq_length()
+        total = used + key_states.shape[2]
+        if self.spare is None or self.spare[0].shape[2] < total:
+            batch, heads = key_states.shape[:2]
+            room = total + max(64, total // 4)
+            grown = tuple(s.new_empty(batch, heads, room, s.shape[3]) for s in (key_states, value_states))
+            if used:
+                assert self.keys is not None
+                assert self.values is not None
+                grown[0][:, :, :used], grown[1][:, :, :used] = self.keys, self.values
+            self.spare = (grown[0], grown[1])
+        self.spare[0][:, :, used:total], self.spare[1][:, :, used:total] = key_states, value_states
+        self.keys, self.values = self.spare[0][:, :, :total], self.spare[1][:, :, :total]
+        return self.keys, self.values
+
+    def take(self, index: Tensor) -> None:
+        """Keep rows `index` [B'] in that order."""
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys, self.values, self.spare = self.keys[index], self.values[index], None
+
+    def gather(self, places: Tensor) -> None:
+        """Keep, in each row, the places [B, T'] in that order."""
+        assert self.keys is not None
+        assert self.values is not None
+        heads, dim = self.keys.shape[1], self.keys.shape[3]
+        self.keys = self.keys.gather(2, places[:, None, :, None].expand(-1, heads, -1, dim))
+        heads, dim = self.values.shape[1], self.values.shape[3]
+        self.values = self.values.gather(2, places[:, None, :, None].expand(-1, heads, -1, dim))
+        self.spare = None
+
+
+class Context:
+    """The contexts of a batch of episodes, each of its own length, without padding between a row's own tokens.
+
+    A place of the cache that a row does not use stays masked; positions are counted per row, so holes do not matter.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Start empty. Raises `ModelError` for a model whose cache is not a plain list of past keys and values."""
+        self.policy = policy
+        stock = DynamicCache(config=policy.model.config)
+        if other := {type(layer).__name__ for layer in stock.layers} - {"DynamicLayer"}:
+            raise ModelError(
+                f"{type(policy.model).__name__} keeps {', '.join(sorted(other))}: expected full attention in every "
+                "layer (no sliding window, no recurrent state)"
+            )
+        self.cache = DynamicCache(config=policy.model.config)
+        self.layers = [GrowingLayer() for _ in stock.layers]  # type: ignore[no-untyped-call]
+        self.cache.layers = list(self.layers)
+        self.mask = torch.zeros(0, 0, dtype=torch.long, device=policy.device)
+
+    def keep(self, index: Sequence[int]) -> None:
+        """Keep rows `index`, in that order."""
+        if list(index) == list(range(len(self.mask))):
+            return
+        chosen = torch.tensor(list(index), device=self.policy.device)
+        for layer in self.layers:
+            layer.take(chosen)
+        self.mask = self.mask[chosen]
+
+    def extend(self, added: Sequence[Sequence[int]]) -> Tensor:
+        """Run new tokens of every row; return the logits after the last, [B, V]. At the start, equal rows run once."""
+        first = len(self.mask) == 0
+        rows = list({tuple(a): None for a in added}) if first else [tuple(a) for a in added]
+        tokens, new = pad(rows, self.policy.device)
+        before = new.new_zeros(len(rows), 1) if first else self.mask.sum(1, keepdim=True)
+        self.mask = new if first else torch.cat([self.mask, new], 1)
+        hidden = self.policy.hidden(tokens, self.mask, before + new.cumsum(1).sub(1).clamp_min(0), self.cache)
+        last = hidden[torch.arange(len(rows), device=hidden.device), new.sum(1) - 1]
+        logits = self.policy.project(last)
+        if first and len(rows) < len(added):
+            place = {row: i for i, row in enumerate(rows)}
+            index = [place[tuple(a)] for a in added]
+            self.keep(index)
+            logits = logits[torch.tensor(index, device=logits.device)]
+        return logits
+
+    def step(self, tokens: Tensor, live: Sequence[bool]) -> Tensor:
+        """Run one token [B] in the rows that are live; return the logits after it, [B, V]."""
+        positions = self.mask.sum(1, keepdim=True)
+        self.mask = torch.cat([self.mask, torch.tensor(live, device=self.mask.device).long()[:, None]], 1)
+        return self.policy.project(self.policy.hidden(tokens[:, None], self.mask, positions, self.cache)[:, 0])
+
+    def squeeze(self, holes: float) -> None:
+        """Move each row's tokens together when more than the share `holes` of the places is unused."""
+        width = int(self.mask.sum(1).max())
+        if self.mask.shape[1] and width < (1 - holes) * self.mask.shape[1]:
+            places = self.mask.argsort(dim=1, descending=True, stable=True)[:, :width]
+            for layer in self.layers:
+                layer.gather(places)
+            self.mask = self.mask.gather(1, places)

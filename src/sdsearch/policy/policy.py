@@ -1,0 +1,150 @@
+"""A causal language model with its codec: logits only where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import sdsearch
+from sdsearch.errors import ModelError
+from sdsearch.policy.batching import pad
+from sdsearch.policy.codec import TokenizerCodec
+from sdsearch.policy.settings import PolicySettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS = Path(sdsearch.__file__).parent / "agents" / "weights"
+
+
+class Policy:
+    """The model that samples, is trained, and teaches itself.
+
+    The decoder (everything below the language-model head) is run on whole sequences, the head only on the positions
+    that somebody asked for; a probe at load time proves that the two together equal the model.
+    """
+
+    def __init__(self, model: PreTrainedModel, codec: TokenizerCodec, temperature: float = 1.0) -> None:
+        """Wrap a loaded model. `temperature` divides the logits: what is trained is what is sampled from."""
+        # The types of transformers end at "Tensor | Module": what these hold is checked by the probe below.
+        self.model: Any = model
+        self.codec = codec
+        self.temperature = temperature
+        self.head: Any = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if self.head is None:
+            raise ModelError(f"{type(model).__name__} has no language-model head: expected a causal language model")
+        self.decoder: Any = self.model.get_decoder()  # type: ignore[no-untyped-call]
+        self._probe()
+
+    @classmethod
+    def load(cls, settings: PolicySettings) -> Policy:
+        """Load weights and tokeniser, safetensors or GGUF only; nothing of a model's own code runs unless allowed."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        name = str(WEIGHTS / settings.model) if (WEIGHTS / settings.model).is_dir() else settings.model
+        both: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
+        form: dict[str, Any] = {"use_safetensors": True}
+        if settings.gguf_file:
+            # Weights that stay in GGUF's blocks could be neither trained nor saved.
+            both["gguf_file"] = settings.gguf_file
+            form = {"quantization_config": GgufConfig(dequantize=True)}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, **both)
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **both)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelError(
+                f"the model {settings.model!r} could not be loaded: {error}\nexpected a folder or hub name that holds "
+                "config.json, tokenizer.json and *.safetensors, or `gguf_file` naming a GGUF file in it"
+            ) from error
+        device = settings.device
+        if device == "auto":
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            device = accelerator.type if accelerator else "cpu"
+        model.to(torch.device(device))  # type: ignore[arg-type]
+        policy = cls(model, TokenizerCodec(tokenizer, settings.chat), settings.temperature)
+        if settings.context is not None and settings.context > policy.positions:
+            raise ModelError(
+                f"agent.context is {settings.context} and the model has {policy.positions} positions: lower it"
+            )
+        return policy
+
+    @property
+    def positions(self) -> int:
+        """The longest sequence that the model is made for, in tokens."""
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 20)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(self.model.device)
+
+    @torch.no_grad()
+    def _probe(self) -> None:
+        tokens = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
+        training = self.model.training
+        self.model.eval()
+        whole = self.model(input_ids=tokens).logits.float()
+        parts = self.head(self.decoder(input_ids=tokens).last_hidden_state).float()
+        self.model.train(training)
+        if not torch.allclose(whole, parts, atol=1e-2, rtol=1e-2):
+            raise ModelError(
+                f"{type(self.model).__name__} changes its logits after the head (soft-capping or scaling); "
+                "such models are not supported yet: choose one whose logits are head(decoder(tokens))"
+            )
+
+    def hidden(self, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any = None) -> Tensor:
+        """Run the decoder. `tokens`, `positions`: [B, S]; `mask`: [B, T] with T = cached + S. Returns [B, S, H]."""
+        out = self.decoder(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return float32 logits at the sampling temperature for hidden states [N, H]: [N, V]."""
+        logits: Tensor = self.head(hidden)
+        return logits.float() / self.temperature
+
+    def logits(
+        self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Return the logits that predict chosen tokens of some sequences.
+
+        Sequence i is `prompts[i] + rest[i]`; `positions[i]` are indices into `rest[i]`, ascending. The decoder stops at
+        the last one, and a prompt that several sequences share is run once, with gradient or without.
+        Returns [sum of len(positions[i]), V], in order.
+        """
+        rest = [r[: p[-1]] if p else () for r, p in zip(rest, positions, strict=True)]
+        hidden = self._shared(prompts, rest)
+        row = [i for i, p in enumerate(positions) for _ in p]
+        column = [at for p in positions for at in p]
+        return self.project(hidden[torch.tensor(row, device=self.device), torch.tensor(column, device=self.device)])
+
+    def _shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
+        """Return [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest."""
+        from transformers import DynamicCache
+
+        distinct = {tuple(p): None for p in prompts}
+        index = torch.tensor([list(distinct).index(tuple(p)) for p in prompts], device=self.device)
+        tokens, mask = pad(list(distinct), self.device)
+        cache = DynamicCache(config=self.model.config)
+        opening = self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0), cache)
+        last = opening[torch.arange(len(distinct), device=self.device), mask.sum(1) - 1][index][:, None]
+        tokens, more = pad(rest, self.device)
+        if tokens.shape[1] == 0:
+            return last
+        cache.batch_select_indices(index)
+        mask = torch.cat([mask[index], more], 1)
+        return torch.cat(
+            [last, self.hidden(tokens, mask, mask.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0), cache)], 1
+        )

@@ -1,0 +1,1 @@
+"""What stands between an environment and a searcher, and the vectors that searchers share."""

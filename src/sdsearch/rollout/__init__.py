@@ -1,0 +1,1 @@
+"""Questions in, groups of trajectories out: agent and environment, played together."""

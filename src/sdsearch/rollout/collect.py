@@ -1,0 +1,110 @@
+"""Play episodes from their beginning, or on from where others were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from sdsearch.contracts.agent import AgentSession
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Fork, Group
+from sdsearch.core.usage import Clock, Usage
+from sdsearch.envs.episode import boundary
+from sdsearch.errors import RetrieverUnavailable
+from sdsearch.rollout.driver import play
+from sdsearch.rollout.environment import EnvFactory
+
+
+def collect(
+    env_factory: EnvFactory,
+    session: AgentSession,
+    questions: Sequence[Question],
+    group: int,
+    seed: int,
+    greedy: bool = False,
+    clock: Clock | None = None,
+) -> list[Group]:
+    """Play `group` episodes of each question, all at once, and return one group per question, in order."""
+    asked = [q for q in questions for _ in range(group)]
+    env = env_factory(asked)
+    texts, _ = env.reset(options={"questions": asked})
+    session.reset(asked, seed, greedy)
+    played = play(env, session, texts, clock or Clock())
+    return [Group(q, tuple(played[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
+
+
+def continue_from(
+    env_factory: EnvFactory,
+    session: AgentSession,
+    forks: Sequence[Fork],
+    k: int,
+    seed: int,
+    greedy: bool = False,
+    clock: Clock | None = None,
+) -> list[Group]:
+    """Play each fork to its end `k` times, all at once, and return one group of `k` whole trajectories per fork.
+
+    The environment goes on from the state at the turn's boundary, the session from the recorded tokens, which nothing
+    encodes anew; what was recorded before the turn, log-probabilities included, opens each trajectory. Tokens are drawn
+    afresh from `seed`. Raises `ValueError` for a turn that an episode does not have.
+    """
+    pasts = [f.trajectory.before(f.turn) for f in forks for _ in range(k)]
+    asked = [f.trajectory.question for f in forks for _ in range(k)]
+    if not asked:
+        return [Group(f.trajectory.question, ()) for f in forks]
+    env = env_factory(asked)
+    env.reset(options={"questions": asked})
+    texts = [env.restore_row(i, boundary(*forks[i // k])) for i in range(len(asked))]
+    session.reset(asked, seed, greedy)
+    played = play(env, session, texts, clock or Clock(), pasts)
+    return [Group(f.trajectory.question, tuple(played[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
+
+
+@dataclass
+class EpisodeCollector:
+    """Plays the rollouts of one step and counts them; see `sdsearch.contracts.rollouts.Collector`."""
+
+    env_factory: EnvFactory
+    session: AgentSession
+    questions: Sequence[Question]
+    """Those of the step."""
+    group: int
+    """Rollouts per question."""
+    seed: int
+    """Of the step: another one for each run, step and process."""
+    step: int
+    """Counted from 0."""
+    more: Callable[[int], list[Question]] = lambda _: []
+    """Other questions, as many as the step has, another lot for each number from 1."""
+    clock: Clock = field(default_factory=Clock)
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
+
+    def collect(self, questions: Sequence[Question], group: int) -> list[Group]:
+        """Play `group` episodes of each question; see `collect`."""
+        groups = collect(self.env_factory, self.session, questions, group, self._seed(), clock=self.clock)
+        self.usage.add(groups)
+        return groups
+
+    def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
+        """Play each fork to its end `k` times; see `continue_from`."""
+        groups = continue_from(self.env_factory, self.session, forks, k, self._seed(), greedy, self.clock)
+        self.usage.add(groups, [f.turn for f in forks])
+        return groups
+
+    def _seed(self) -> int:
+        """Return the step's seed at first, then others, drawn from it."""
+        self.calls += 1
+        return self.seed if self.calls == 1 else Random(f"{self.seed}/{self.calls}").getrandbits(32)
+
+
+def bearable(groups: Sequence[Group], most: float) -> None:
+    """Raise `RetrieverUnavailable` when outages ended more than the share `most` of the episodes; it says why."""
+    episodes = [t for g in groups for t in g.trajectories]
+    lost = [t for t in episodes if t.lost]
+    if len(lost) > most * len(episodes):
+        raise RetrieverUnavailable(
+            f"the retriever failed in {len(lost) / len(episodes):.0%} of the episodes "
+            f"(train.max_outage_rate is {most:.0%}): {lost[-1].outage}"
+        )

@@ -1,0 +1,47 @@
+"""Play a fixed set of questions and say how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdsearch.contracts.agent import AgentSession
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group
+from sdsearch.core.usage import Clock
+from sdsearch.rollout.collect import bearable, collect
+from sdsearch.rollout.environment import EnvFactory
+
+FIGURES = ("exact_match", "f1", "searches", "gold_recall", "invalid")
+"""What every evaluation reports, in the order of its tables."""
+
+
+def evaluate(
+    env_factory: EnvFactory,
+    session: AgentSession,
+    questions: Sequence[Question],
+    batch: int,
+    seed: int,
+    greedy: bool = False,
+    clock: Clock | None = None,
+    max_outage_rate: float = 1.0,
+) -> list[Group]:
+    """Play each question once, `batch` at a time; the same seed gives the same episodes. One group per question.
+
+    Raises `RetrieverUnavailable` when outages ended more than the share `max_outage_rate` of the episodes so far.
+    """
+    groups: list[Group] = []
+    for start in range(0, len(questions), batch):
+        groups += collect(env_factory, session, questions[start : start + batch], 1, seed + start, greedy, clock)
+        bearable(groups, max_outage_rate)
+    return groups
+
+
+def mean(groups: Sequence[Group]) -> dict[str, float]:
+    """Return the mean of each figure over all episodes that an outage did not end, and the share that one did."""
+    episodes = [t for g in groups for t in g.trajectories]
+    kept = [t for t in episodes if not t.lost]
+    names = kept[0].metrics if kept else FIGURES
+    figures = {n: sum(t.metrics[n] for t in kept) / len(kept) if kept else float("nan") for n in names}
+    figures["reward"] = sum(t.reward for t in kept) / len(kept) if kept else float("nan")
+    figures["outage"] = 1 - len(kept) / len(episodes) if episodes else 0.0
+    return figures

@@ -1,0 +1,90 @@
+"""What a warm start is: who plays what, the size of the model, and how it learns from the episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from sdsearch.config.component import Settings
+from sdsearch.contracts.agent import Agent
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.hint import Hint
+from sdsearch.spec import Environment
+
+
+class Shape(Settings):
+    """The size of the model: a Llama architecture with tied embeddings."""
+
+    layers: int = 4
+    width: int = 192
+    heads: int = 6
+    feed_forward: int = 512
+    vocabulary: int = 2048
+    context: int = 2048
+    tags: tuple[str, ...] = tuple(
+        f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/")
+    )
+    """Strings that the tokeniser keeps whole: one token each."""
+    digits: int = Field(2, ge=1)
+    """How many digits one token holds at most. Copying needs tokens that are not everywhere, as single digits are."""
+    initializer_range: float = Field(0.05, gt=0)
+    """Standard deviation of the first weights: a narrow model needs more than the usual 0.02."""
+    rope_theta: float = Field(1e6, gt=1)
+    """Base of the rotary frequencies: a high one leaves half of them free to compare tokens at any distance."""
+    induction_heads: int = Field(4, ge=0)
+    """Heads that can copy from the beginning, in each of the first two layers; see `sdsearch.warmstart.induction`."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.induction_heads > self.heads or (self.induction_heads and self.layers < 2):
+            raise ValueError(
+                f"{self.induction_heads} induction heads need as many heads and two layers, got {self.heads} heads and "
+                f"{self.layers} layers"
+            )
+        return self
+
+
+class Cloning(Settings):
+    """How the model is trained on the episodes."""
+
+    questions: int = Field(4000, ge=1)
+    """How many questions are played."""
+    group: int = Field(5, ge=1)
+    """Episodes of each; also the size of a hindsight block."""
+    hinted: float = Field(0.35, ge=0, le=1)
+    """The share of training rows that begin with a hindsight block."""
+    epochs: int = Field(1, ge=1)
+    """How often each episode is shown, with other names each time."""
+    renamed: float = Field(0.8, ge=0, le=1)
+    """The share of groups in which made-up names take the place of all names, so that the model learns to copy what it
+    reads: there are too few real names not to be remembered instead."""
+    revalued: float = Field(0.7, ge=0, le=1)
+    """The share of the renamed groups in which numbers and codes are made up too, for the same reason; never where
+    numbers are compared."""
+    tokens_per_batch: int = Field(8192, ge=1)
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    read_weight: float = Field(0.3, ge=0)
+    """The weight of prompt and observation tokens in the loss; those of the model count 1. Reading what it is shown
+    teaches a model that starts from nothing to copy names."""
+
+
+class WarmStart(Settings):
+    """The spec of a warm start."""
+
+    name: str
+    seed: int = 0
+    out: Path
+    """Where weights, tokeniser and model card go."""
+    data: dict[str, Dataset]
+    """`train` is played and cloned; `test` gives the figures of the model card."""
+    environment: Environment
+    agent: Agent
+    """Who plays: a scripted agent with mistakes."""
+    hint: Hint
+    temperature: float = Field(1.0, gt=0)
+    """At which the figures of the model card are sampled."""
+    model: Shape = Shape()
+    cloning: Cloning = Cloning()

@@ -1,0 +1,56 @@
+"""The bootstrap: numbers by hand, censored values, one seed."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdsearch.core.statistics import estimate
+
+
+def test_two_values_by_hand() -> None:
+    # Of four equally likely resamples one has the mean 0 and one the mean 1: 25 % each, far beyond 2.5 %.
+    assert estimate([0.0, 1.0]) == (0.5, 0.0, 1.0)
+
+
+def test_eight_values_by_hand() -> None:
+    # One value of 8 is 1: the sum of a resample is binomial(8, 1/8). P(0) = 0.344; P(<= 3) = 0.989, P(<= 2) = 0.932.
+    assert estimate([1.0] + [0.0] * 7) == (0.125, 0.0, 0.375)
+
+
+def test_one_seed_has_no_interval_and_none_is_refused() -> None:
+    assert estimate([0.7]) == (0.7, None, None)
+    with pytest.raises(ValueError, match="no values"):
+        estimate([])
+
+
+def test_a_censored_value_is_later_than_all_others() -> None:
+    value, low, high = estimate([20.0, 40.0, math.inf], np.median)
+    assert (value, low, high) == (40.0, 20.0, math.inf)
+    assert estimate([20.0, math.inf], np.median).value == math.inf
+    assert estimate([math.inf, math.inf], np.median) == (math.inf, math.inf, math.inf)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(-1, 1))
+def test_it_holds_the_estimate_repeats_and_moves_along(values: list[float], shift: float) -> None:
+    value, low, high = estimate(values)
+    assert low is not None
+    assert high is not None
+    assert min(values) - 1e-9 <= low <= value + 1e-9
+    assert value - 1e-9 <= high <= max(values) + 1e-9
+    assert estimate(values) == (value, low, high)
+    moved = estimate([v + shift for v in values])
+    assert moved == pytest.approx((value + shift, low + shift, high + shift), abs=1e-9)
+
+
+def test_it_covers_what_it_says_with_many_seeds() -> None:
+    dice = np.random.default_rng(1)
+    hits = 0
+    for _ in range(60):
+        _, low, high = estimate(dice.normal(size=30).tolist())
+        assert low is not None
+        assert high is not None
+        hits += low <= 0 <= high
+    assert 52 <= hits < 60

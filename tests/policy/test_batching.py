@@ -1,0 +1,30 @@
+"""Runs of items: all of them, in order, and none longer than the budget unless it holds a single one."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdsearch.policy.batching import packed, pad, row_batches
+
+
+@given(st.lists(st.integers(0, 50)), st.integers(1, 120))
+def test_runs_keep_order_and_budget(lengths: list[int], budget: int) -> None:
+    runs = list(packed(enumerate(lengths), lambda item: item[1], budget))
+    assert [item for run in runs for item in run] == list(enumerate(lengths))
+    assert all(run for run in runs)
+    for run, following in zip(runs, [*runs[1:], []] if runs else [], strict=True):
+        longest = max(length for _, length in run)
+        assert len(run) == 1 or len(run) * longest <= budget
+        if following:  # as many as fit
+            assert (len(run) + 1) * max(longest, following[0][1]) > budget
+
+
+def test_rows_count_with_their_prompt() -> None:
+    rows = [((1, 2), (3,), [0]), ((1,), (2,), [0]), ((1,), (2, 3), [1])]
+    assert list(row_batches(rows, 6)) == [rows[:2], rows[2:]]
+
+
+def test_ragged_rows_are_padded_on_the_right() -> None:
+    tokens, mask = pad([(5, 6), (), (7,)], torch.device("cpu"))
+    assert tokens.tolist() == [[5, 6], [0, 0], [7, 0]]
+    assert mask.tolist() == [[1, 1], [0, 0], [1, 0]]

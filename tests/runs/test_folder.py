@@ -1,0 +1,182 @@
+"""The folder of a run: it can be cut back to a step, knows its own spec, and says on what it was made."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdsearch.errors import CheckpointError
+from sdsearch.learning.train import train
+from sdsearch.runs.folder import Run, spec_differences
+from sdsearch.spec import Experiment, load
+
+LINES: list[dict[str, Any]] = [
+    {"step": 0, "evaluate": {}},
+    {"step": 1, "train": {"loss": float("nan")}},
+    {"step": 1, "evaluate": {"f1": 0.1 + 0.2}},
+    {"step": 2, "train": {}},
+]
+
+
+@pytest.fixture
+def run(spec: Path) -> Run:
+    """Return a run that has recorded two steps."""
+    run = Run.begin(load(spec))
+    for line in LINES:
+        run.record(line)
+    for name in ("evaluate_0", "step_1", "evaluate_1", "step_2", "evaluate_10"):
+        run.keep(name, [])
+    return run
+
+
+def trajectories(run: Run) -> set[str]:
+    return {p.name for p in (run.folder / "trajectories").iterdir()}
+
+
+def test_rewinding_keeps_what_was_recorded_up_to_a_step(run: Run) -> None:
+    before = (run.folder / "metrics.jsonl").read_text().splitlines()
+    run.rewind(1)
+    assert (run.folder / "metrics.jsonl").read_text().splitlines() == before[:3]
+    assert trajectories(run) == {"evaluate_0.jsonl", "step_1.jsonl", "evaluate_1.jsonl"}
+    run.rewind(-1)
+    assert run.metrics() == []
+    assert trajectories(run) == set()
+
+
+@pytest.mark.parametrize("torn", ['{"step": 2, "train": {"lo', '{"step": 2, "evaluate": {}}', '{"step": 1, "tr'])
+def test_a_line_that_was_not_written_to_its_end_is_no_line(run: Run, torn: str) -> None:
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write(torn)
+    (run.folder / "trajectories" / ".step_3.jsonl.partial").write_text('{"question')
+    assert [m["step"] for m in run.metrics()] == [0, 1, 1, 2]
+    run.rewind(2)
+    run.record({"step": 3})
+    assert [m["step"] for m in run.metrics()] == [0, 1, 1, 2, 3]
+    assert ".step_3.jsonl.partial" not in trajectories(run)
+
+
+def test_a_full_disk_is_named_and_costs_one_line(run: Run, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        small = Run(disk / "0", run.experiment)
+        shutil.copytree(run.folder, small.folder)
+        with pytest.raises(CheckpointError, match=r"disk/0 cannot be used: .*No space left.* room .*--resume"):
+            for i in range(100):
+                small.record({"step": 3, "number": i, "text": "x" * 9000})
+        with pytest.raises(CheckpointError, match="No space left"):
+            small.rewind(2)
+        numbers = [m["number"] for m in small.metrics() if m["step"] == 3]
+        assert numbers == list(range(len(numbers)))
+        assert 5 < len(numbers) < 40
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_another_spec_is_refused_and_the_differing_keys_are_named(spec: Path, tmp_path: Path) -> None:
+    Run.begin(load(spec))
+    changed = load(spec, ["train.steps=9", "objective.terms.1.weight=0.25", "environment.top_k=2"])
+    with pytest.raises(CheckpointError) as caught:
+        Run.begin(changed, resume=True)
+    named = "environment.top_k was 3 and is 2; objective.terms.1.weight was 0.5 and is 0.25; train.steps was 4 and is 9"
+    assert f"small/0/spec.yaml is of another spec than this one: {named}. Resume with" in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"spec than this one: train\.steps was 4 and is 3"):
+        Run.begin(load(spec, ["train.steps=3"]), resume=True)
+    moved = tmp_path / "elsewhere"
+    shutil.move(tmp_path / "runs", moved)
+    assert Run.begin(load(spec, [f"out={moved}"]), resume=True).folder == moved / "small" / "0"
+
+
+VALUES = st.recursive(
+    st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(VALUES, VALUES)
+def test_there_is_a_difference_where_things_differ(one: Any, two: Any) -> None:
+    assert spec_differences(one, one) == []
+    assert bool(spec_differences({"x": one}, {"x": two})) == (one != two)
+
+
+def test_differences_are_named_by_their_path() -> None:
+    old = {"out": "a", "a": {"out": 1, "b": [1, {"c": 2}]}, "d": [1], "e": 1}
+    new = {"out": "b", "a": {"out": 2, "b": [1, {"c": 3}]}, "d": [1, 2], "f": "x"}
+    assert spec_differences(old, new) == [
+        "a.out was 1 and is 2",
+        "a.b.1.c was 2 and is 3",
+        "d was [1] and is [1, 2]",
+        "e was 1 and is null",
+        'f was null and is "x"',
+    ]
+
+
+def trained(spec: Path) -> tuple[Experiment, Path]:
+    experiment = load(spec, ["train.keep_checkpoints=3", "train.evaluate_every=0"])
+    return experiment, train(experiment).folder
+
+
+def test_more_steps_go_on_as_if_they_had_been_asked_for_at_once(spec: Path, tmp_path: Path) -> None:
+    once, short, long = (
+        load(spec, [f"out={tmp_path / o}", f"train.steps={n}"]) for o, n in (("x", 4), ("y", 2), ("y", 4))
+    )
+    expected = train(once).folder
+    train(short)
+    folder = train(long, resume=True).folder
+    one, other = (f / "checkpoints" / "step_4" / "model.safetensors" for f in (expected, folder))
+    assert one.read_bytes() == other.read_bytes()
+    assert load(folder / "spec.yaml").train.steps == 4
+    assert [m["step"] for m in Run(folder, long).metrics() if "train" in m] == [1, 2, 3, 4]
+
+
+def test_the_command_that_an_error_gives_goes_on(spec: Path) -> None:
+    experiment, folder = trained(spec)
+    newest = folder / "checkpoints" / "step_4"
+    expected = (newest / "model.safetensors").read_bytes()
+    (newest / "state.safetensors").write_bytes(b"rotten")
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is damaged.*step_3 is whole") as caught:
+        train(experiment, resume=True)
+    move, go_on = str(caught.value).splitlines()[-1].split(" && ")
+    subprocess.run(move, shell=True, check=True)
+    program, command, again, option = go_on.split()
+    assert (program, command, option) == ("sdsearch", "train", "--resume")
+    train(load(again), resume=True)
+    assert (newest / "model.safetensors").read_bytes() == expected
+    assert [m["step"] for m in Run(folder, experiment).metrics() if "train" in m] == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_from_another_run_is_refused(spec: Path) -> None:
+    _, folder = trained(spec)
+    other = load(spec, ["name=other", "seed=1"])
+    run = Run.begin(other)
+    shutil.copytree(folder / "checkpoints", run.checkpoints)
+    with pytest.raises(
+        CheckpointError, match=r'step_4 is of another spec .*: name was "small" and is "other"; seed was 0'
+    ):
+        train(other, resume=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(spec: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"file/small/0 cannot be used: .*Not a directory"):
+        Run.begin(load(spec, [f"out={tmp_path}/file"]))
+
+
+def test_resuming_a_run_that_never_began_begins_it(spec: Path) -> None:
+    run = Run.begin(load(spec), resume=True)
+    assert (run.folder / "spec.yaml").exists()
+    assert run.newest() is None
+
+
+def test_old_runs_are_moved_aside_one_by_one(spec: Path) -> None:
+    experiment = load(spec)
+    for _ in range(3):
+        Run.begin(experiment, fresh=True)
+    assert sorted(p.name for p in (experiment.out / "small").iterdir()) == ["0", "0.old1", "0.old2"]

@@ -1,0 +1,52 @@
+"""The warm start: rows that read as an episode does, and a model made, judged and described in one go."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sdsearch.rollout.collect import collect
+from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.evaluate import mean
+from sdsearch.spec import load
+from sdsearch.warmstart.command import warmstart
+from sdsearch.warmstart.spec import WarmStart
+
+SPEC = """
+name: made
+out: {folder}/made
+data:
+  train: {{type: atlas, split: train, countries: 30, hops: [1, 2]}}
+  test: {{type: atlas, split: test, countries: 30, hops: [1, 2], split_by: entity}}
+environment:
+  retriever: {{type: exact, corpus: {{type: atlas, countries: 30}}, embedder: {{type: hashing}}}}
+agent: {{type: scripted, wrong_query: 0.4, recover: 0.5, misread: 0.2}}
+hint: {{type: hindsight}}
+model: {{layers: 2, width: 32, heads: 2, induction_heads: 1, feed_forward: 64, vocabulary: 600, context: 1024}}
+cloning: {{questions: 20, group: 3, tokens_per_batch: 4096}}
+"""
+
+
+def test_a_policy_is_made_judged_and_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "made.yaml"
+    path.write_text(SPEC.format(folder=tmp_path))
+    # A model this small answers nothing: judge the group's figures as if some had been right.
+    monkeypatch.setattr("sdsearch.warmstart.command.contrast", lambda *_: dict.fromkeys(CARD, 0.5))
+    figures = warmstart(load(path, model=WarmStart))
+    folder = tmp_path / "made"
+    assert figures["episodes"] == 60
+    assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 2
+    assert {"model.safetensors", "tokenizer.json", "README.md"} <= {p.name for p in folder.iterdir()}
+    assert "0.500" in (folder / "README.md").read_text()
+
+
+CARD = ("exact_match", "searches", "gold_recall", "mixed_share", "without_block", "with_block")
+
+
+def test_the_mean_of_scripted_play_is_what_the_card_states(tmp_path: Path) -> None:
+    path = tmp_path / "made.yaml"
+    path.write_text(SPEC.format(folder=tmp_path))
+    settings = load(path, model=WarmStart)
+    session = settings.agent.open(settings.environment.protocol)
+    groups = collect(SearchEnvFactory(settings.environment), session, settings.data["train"].questions()[:9], 3, seed=0)
+    assert 0 < mean(groups)["exact_match"] < 1

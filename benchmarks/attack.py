@@ -43,7 +43,7 @@ class Transcript(NamedTuple):
     """What happened: what the model wrote in each turn, and the passage that every search found."""
 
     name: str
-    said: tuple[str, ...]
+    actions: tuple[str, ...]
     passage: str = PLAIN
     question: str = "In which city is the tower?"
     right: bool = False
@@ -82,9 +82,9 @@ class Fixed:
 def ours(transcript: Transcript) -> float:
     """Play the transcript in the environment and return what it pays at the end."""
     question = Question("q", transcript.question, (GOLD,))
-    env = SearchEnv(questions=[question], searcher=Fixed(transcript.passage), max_turns=len(transcript.said))
+    env = SearchEnv(questions=[question], searcher=Fixed(transcript.passage), max_turns=len(transcript.actions))
     env.reset()
-    for action in transcript.said:
+    for action in transcript.actions:
         _, reward, terminated, truncated, _ = env.step(action)
         if terminated or truncated:
             return reward
@@ -94,7 +94,7 @@ def ours(transcript: Transcript) -> float:
 def written(transcript: Transcript) -> str:
     """Return the one string that the rules read, without the prompt."""
     text = ""
-    for action in transcript.said:
+    for action in transcript.actions:
         text += action
         if re.search(r"<search>.*?</search>", action, re.DOTALL):
             text += f"\n\n<information>Doc 1(Title: Tower) {transcript.passage}\n</information>\n\n"
@@ -143,10 +143,10 @@ def skyrl_gym(transcript: Transcript) -> float:
     from skyrl_gym.envs.search.env import SearchEnvConfig
 
     with serving(transcript.passage) as address:
-        extras = {"reward_spec": {"ground_truth": {"target": [GOLD]}}, "max_turns": len(transcript.said)}
+        extras = {"reward_spec": {"ground_truth": {"target": [GOLD]}}, "max_turns": len(transcript.actions)}
         env = gym.make("search", env_config=SearchEnvConfig(search_url=address), extras=extras)
         env.init([{"role": "user", "content": PROMPT.format(transcript.question)}])
-        for action in transcript.said:
+        for action in transcript.actions:
             step = env.step(action)
             if step["done"]:
                 return float(step["reward"])

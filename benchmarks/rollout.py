@@ -73,7 +73,7 @@ def main() -> None:
     assert isinstance(spec.agent, Local)
     loaded = Policy.load(spec.agent)
     policy = Counting(loaded.model, loaded.codec, loaded.temperature)
-    grammar, world, questions = (
+    grammar, env_factory, questions = (
         spec.environment.protocol,
         SearchEnvFactory(spec.environment),
         spec.data.train.questions(),
@@ -90,7 +90,7 @@ def main() -> None:
         played = {}
         for name in list(arms)[:: 1 if turn % 2 else -1]:
             clock, before = Clock(), policy.places
-            played[name] = sampled(collect(world, arms[name], asked, spec.train.group, turn, clock=clock))
+            played[name] = sampled(collect(env_factory, arms[name], asked, spec.train.group, turn, clock=clock))
             if turn:
                 seconds[name].append(clock.seconds["generate"])
                 places[name] += policy.places - before

@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     arms = {name: load(SPECS / file, options.set) for name, file in ARMS.items()}
     first = arms["GRPO"]
-    world, questions = SearchEnvFactory(first.environment), first.data.train.questions()
+    env_factory, questions = SearchEnvFactory(first.environment), first.data.train.questions()
     session = first.agent.open(first.environment.protocol)
     assert isinstance(session, LocalSession)
     teachers = Teachers(session.policy, set(), 0.0)
@@ -50,11 +50,13 @@ def main() -> None:
     times: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     for turn in range(options.rounds + 1):
         # Play it once unmeasured: else the arm that goes first would pay for queries that the other finds in the cache.
-        collect(world, session, choose(questions, turn, first.train.questions, first.seed), first.train.group, turn)
+        collect(
+            env_factory, session, choose(questions, turn, first.train.questions, first.seed), first.train.group, turn
+        )
         for name, arm in list(arms.items())[:: 1 if turn % 2 else -1]:
             clock, since = Clock(), time.perf_counter()
             asked = choose(questions, turn, arm.train.questions, arm.seed)
-            groups = collect(world, session, asked, arm.train.group, turn, clock=clock)
+            groups = collect(env_factory, session, asked, arm.train.group, turn, clock=clock)
             assert arm.objective is not None
             table = TokenTable.build(groups, step_advantages(arm.objective.credit, groups).values)
             update(arm, processes, teachers, optimizer, table, 10_000, clock)

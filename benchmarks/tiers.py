@@ -36,13 +36,13 @@ def tier(text: str) -> tuple[str, Experiment]:
 def played(spec: Experiment, questions: int, split: str) -> tuple[list[Group], list[float]]:
     """Play the first questions in steps like those of training; return their groups and each step's seconds."""
     asked = (spec.data.train if split == "train" else spec.data.test).questions()[:questions]
-    session, world = spec.agent.open(spec.environment.protocol), SearchEnvFactory(spec.environment)
+    session, env_factory = spec.agent.open(spec.environment.protocol), SearchEnvFactory(spec.environment)
     groups: list[Group] = []
     seconds = []
     for start in range(0, len(asked), spec.train.questions):
         clock = Clock()
         some = asked[start : start + spec.train.questions]
-        groups += collect(world, session, some, spec.train.group, spec.seed + start, clock=clock)
+        groups += collect(env_factory, session, some, spec.train.group, spec.seed + start, clock=clock)
         seconds.append(sum(clock.seconds.values()))
     return groups, seconds
 

@@ -250,25 +250,25 @@ def test_a_token_across_a_tag_boundary_is_markup() -> None:
 
 
 @pytest.fixture(scope="module")
-def world() -> SearchEnvFactory:
+def env_factory() -> SearchEnvFactory:
     """Return a small world that is searched by words."""
     corpus = {"type": "atlas", "countries": 2}
     return SearchEnvFactory(Environment(retriever=BM25.model_validate({"corpus": corpus}), max_turns=3))
 
 
-def played(policy: Policy, world: SearchEnvFactory, temperature: float) -> list[Group]:
+def played(policy: Policy, env_factory: SearchEnvFactory, temperature: float) -> list[Group]:
     """Play two groups of three episodes."""
     policy.temperature = temperature
     session = LocalSession(policy, Transformers().open(policy, GRAMMAR.stop), GRAMMAR, Local(max_new_tokens=24))
     asked = [Question(str(i), f"What is the {what} of France?", ("a",)) for i, what in enumerate(("capital", "area"))]
-    return collect(world, session, asked, 3, seed=1)
+    return collect(env_factory, session, asked, 3, seed=1)
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7])
 def test_the_trainer_finds_the_log_probabilities_of_sampling(
-    policy: Policy, world: SearchEnvFactory, temperature: float
+    policy: Policy, env_factory: SearchEnvFactory, temperature: float
 ) -> None:
-    groups = played(policy, world, temperature)
+    groups = played(policy, env_factory, temperature)
     objective = Objective.model_validate({"credit": ["group_mean"], "terms": [{"type": "kl"}]})
     table = TokenTable.build(groups, step_advantages(objective.credit, groups).values)
     assert len(table.trajectories) == 6
@@ -286,8 +286,8 @@ def test_the_trainer_finds_the_log_probabilities_of_sampling(
     assert len(table_batches(table, step_loss.needed, 100_000)) == 1
 
 
-def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, world: SearchEnvFactory) -> None:
-    groups = played(policy, world, 0.8)
+def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, env_factory: SearchEnvFactory) -> None:
+    groups = played(policy, env_factory, 0.8)
     episodes = [t for g in groups for t in g.trajectories]
     table = TokenTable.build(groups, [torch.zeros(t.sampled).double().numpy() for t in episodes])
     tokens, mask = pad([t.tokens for t in episodes], policy.device)

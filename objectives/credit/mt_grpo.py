@@ -41,7 +41,7 @@ class MTGRPO(GroupCredit):
 
     def of_group(self, group: Group) -> Numbers:
         first = [next((i for i, n in enumerate(t.turns) if n.kind == "search"), len(t.turns)) for t in group.kept]
-        search_rewards = np.array([self.found(t, i) for t, i in zip(group.kept, first, strict=True)])
+        search_rewards = np.array([self.search_reward(t, i) for t, i in zip(group.kept, first, strict=True)])
         rewards = np.array([t.reward for t in group.kept])
         after = standardised(rewards)
         if self.variant == "aae":
@@ -51,7 +51,7 @@ class MTGRPO(GroupCredit):
         rows = zip(group.kept, first, before, after, strict=True)
         return [per_turn(t, [b if i <= last else a for i in range(len(t.actions))]) for t, last, b, a in rows]
 
-    def found(self, trajectory: Trajectory, turn: int) -> float:
+    def search_reward(self, trajectory: Trajectory, turn: int) -> float:
         """Return the reward of the search in a turn; 0 when there is no such turn."""
         if self.reward == "answer":
             return float(turn < len(trajectory.turns) and shows_answer(trajectory, turn))

@@ -109,9 +109,11 @@ def evaluate(spec: Spec, set: Set = None) -> None:
     settings = experiment.evaluate
     questions = experiment.data.test.questions()[: settings.questions]
     session = experiment.agent.open(experiment.environment.protocol)
-    world = SearchEnvFactory(experiment.environment)
+    env_factory = SearchEnvFactory(experiment.environment)
     limit = experiment.train.max_outage_rate
-    played = play(world, session, questions, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit)
+    played = play(
+        env_factory, session, questions, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit
+    )
     figures = mean(played)
     table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
     for name, value in figures.items():

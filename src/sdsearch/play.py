@@ -29,7 +29,7 @@ def play(
     questions = data.questions()
     chosen = random.Random(seed).sample(range(len(questions)), min(count or len(questions), len(questions)))
     settings = experiment.environment
-    world = SearchEnvFactory(settings)
+    env_factory = SearchEnvFactory(settings)
     corpus = getattr(settings.retriever, "corpus", None)
     passages = {p.id: p for p in corpus.passages()} if corpus else {}
     say(console, f"{experiment.name}: {len(chosen)} questions of `data.{split}`, seed {seed}", "bold")
@@ -38,7 +38,7 @@ def play(
     try:
         for number, index in enumerate(chosen, 1):
             say(console, f"\nquestion {number} of {len(chosen)}", "bold")
-            played += collect(world, session, [questions[index]], 1, seed)
+            played += collect(env_factory, session, [questions[index]], 1, seed)
             review(played[-1].trajectories[0], passages, console)
     except KeyboardInterrupt:
         say(console, "")

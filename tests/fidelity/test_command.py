@@ -136,14 +136,14 @@ def test_continuations_are_paired(acting: Path) -> None:
     experiment = load(acting)
     session = experiment.agent.open(experiment.environment.protocol)
     assert isinstance(session, LocalSession)
-    world, questions = SearchEnvFactory(experiment.environment), experiment.data.test.questions()[:2]
-    groups = collect(world, session, questions, 1, seed=3)
+    env_factory, questions = SearchEnvFactory(experiment.environment), experiment.data.test.questions()[:2]
+    groups = collect(env_factory, session, questions, 1, seed=3)
     paired, k = PairedSession(session, 6), 6
-    first = continue_from(world, paired, [Fork(g.trajectories[0], 0) for g in groups], k, seed=9)
+    first = continue_from(env_factory, paired, [Fork(g.trajectories[0], 0) for g in groups], k, seed=9)
     assert len({t.tokens for t in first[0].trajectories}) > 3
     longer = [(g, i, t) for g in range(2) for i, t in enumerate(first[g].trajectories) if len(t.actions) > 1]
     assert longer
-    again = continue_from(world, paired, [Fork(t, 1) for _, _, t in longer], k, seed=9)
+    again = continue_from(env_factory, paired, [Fork(t, 1) for _, _, t in longer], k, seed=9)
     for (_, i, t), group in zip(longer, again, strict=True):
         assert group.trajectories[i].tokens == t.tokens
         assert sum(o.tokens == t.tokens for o in group.trajectories) < k

@@ -57,7 +57,7 @@ def test_after_a_block_comes_the_shortest_correct_attempt(groups: list[Group]) -
             text = "".join(piece.text for piece in made[3 * i + j])
             assert text.startswith("Earlier attempts:\n")
             assert text.endswith("".join(s.text for s in shown.segments))
-            assert [p.text for p in made[3 * i + j] if p.own] == [a.text for a in shown.actions]
+            assert [p.text for p in made[3 * i + j] if p.written] == [a.text for a in shown.actions]
 
 
 def test_names_are_made_up_alike_in_a_whole_group(groups: list[Group]) -> None:

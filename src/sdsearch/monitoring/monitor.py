@@ -86,7 +86,7 @@ class Monitor:
         """Take the limits."""
         self.limits = limits
         self.seen: defaultdict[str, list[float]] = defaultdict(list)
-        self.said: set[tuple[str, str]] = set()
+        self.raised: set[tuple[str, str]] = set()
 
     def check(self, metrics: Mapping[str, Any]) -> list[Notice]:
         """Take the next line of metrics and return what is to be said now; nothing for the line of an evaluation."""
@@ -97,8 +97,8 @@ class Monitor:
             if isfinite(value):
                 self.seen[name].append(value)
         candidates = [self.notice(w, name, figures[name]) for w in WATCHES for name in matching(figures, w.figure)]
-        notices = [n for n in candidates if n and (n.limit, n.figure) not in self.said]
-        self.said |= {(n.limit, n.figure) for n in notices}
+        notices = [n for n in candidates if n and (n.limit, n.figure) not in self.raised]
+        self.raised |= {(n.limit, n.figure) for n in notices}
         return notices
 
     def notice(self, watch: Watch, name: str, newest: float) -> Notice | None:

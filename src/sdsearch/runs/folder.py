@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sdsearch.config.words import quoted
-from sdsearch.errors import CheckpointError
 from sdsearch.config.load import read
+from sdsearch.config.words import quoted
+from sdsearch.core.trajectory import Group, write_groups
+from sdsearch.errors import CheckpointError
 from sdsearch.policy.policy import Policy
-from sdsearch.spec import Experiment
 from sdsearch.runs import checkpoint
 from sdsearch.runs.old_runs import ahead, free, move
-from sdsearch.runs.random_states import RandomStates
 from sdsearch.runs.provenance import NAME, origin
+from sdsearch.runs.random_states import RandomStates
 from sdsearch.runs.state import Stateful
-from sdsearch.core.trajectory import Group, write_groups
+from sdsearch.spec import Experiment
 
 
 class Run:
@@ -78,8 +78,8 @@ class Run:
             return
         if changes:
             raise CheckpointError(
-                f"{where} is of another spec than this one: {'; '.join(changes)}. Resume with the spec that the run was "
-                "started with, or begin anew with --fresh, which moves it aside"
+                f"{where} is of another spec than this one: {'; '.join(changes)}. Resume with the spec that the run "
+                "was started with, or begin anew with --fresh, which moves it aside"
             )
 
     def sign(self) -> None:

@@ -21,9 +21,9 @@ from pydantic import BaseModel
 
 from sdsearch.config.component import Component
 from sdsearch.errors import CheckpointError
-from sdsearch.spec import Experiment
-from sdsearch.runs.old_runs import ahead
 from sdsearch.runs.checkpoint import digest
+from sdsearch.runs.old_runs import ahead
+from sdsearch.spec import Experiment
 
 PACKAGES = (
     "sdsearch",

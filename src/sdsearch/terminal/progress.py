@@ -15,7 +15,7 @@ class Task:
 
     def __init__(self, bars: Bars, name: str, total: int) -> None:
         """Start at zero."""
-        self.bars, self.name, self.total, self.done, self.said = bars, name, total, 0, time.monotonic()
+        self.bars, self.name, self.total, self.done, self.last = bars, name, total, 0, time.monotonic()
         self.bar = bars.rich.add_task(name, total=total) if bars.rich else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -24,8 +24,8 @@ class Task:
         label = f"{self.name}  {note}" if note else self.name
         if self.bars.rich and self.bar is not None:
             self.bars.rich.update(self.bar, completed=self.done, description=label)
-        elif self.done >= self.total or time.monotonic() - self.said > 10:
-            self.said = time.monotonic()
+        elif self.done >= self.total or time.monotonic() - self.last > 10:
+            self.last = time.monotonic()
             self.bars.console.print(
                 f"{self.name}: {self.done}/{self.total}{'  ' + note if note else ''}", highlight=False
             )

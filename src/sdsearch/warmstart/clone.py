@@ -24,10 +24,10 @@ VALUE = re.compile(r"(?<![\w.])(\d[\d.]*\d|[A-Z]{2,5}|\.[a-z]{2}|\+\d+)(?!\w)")
 
 
 class Piece(NamedTuple):
-    """A stretch of text of one side; `own`: the model is to write it, else it is to read it."""
+    """A stretch of text of one side; `written`: the model is to write it, else it is to read it."""
 
     text: str
-    own: bool
+    written: bool
 
 
 class Row(NamedTuple):
@@ -61,7 +61,7 @@ def lessons(groups: Sequence[Group], hint: Hint, settings: Cloning, seed: int) -
 def row(policy: Policy, lesson: Sequence[Piece], read_weight: float) -> Row:
     """Tokenise a lesson piece by piece, as in play."""
     tokens = [policy.codec.encode(p.text) if i else policy.codec.prompt(p.text) for i, p in enumerate(lesson)]
-    weights = [(1.0 if p.own else read_weight,) * len(t) for p, t in zip(lesson, tokens, strict=True)]
+    weights = [(1.0 if p.written else read_weight,) * len(t) for p, t in zip(lesson, tokens, strict=True)]
     return Row(tuple(t for part in tokens for t in part), tuple(w for part in weights for w in part))
 
 

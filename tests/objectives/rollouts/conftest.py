@@ -36,10 +36,10 @@ def play_of(tiny: Policy) -> MakePlay:
     questions = [Question(str(i), f"Which city does Airport {i} serve?", ("Rome",)) for i in range(2)]
 
     def build(group: int, seed: int = 5, max_turns: int = 4) -> EpisodeCollector:
-        def world(asked: Sequence[Question]) -> SearchVectorEnv:
+        def env_factory(asked: Sequence[Question]) -> SearchVectorEnv:
             return SearchVectorEnv(len(asked), questions=asked, searcher=Shelf(), grammar=grammar, max_turns=max_turns)
 
         session = LocalSession(tiny, agent.engine.open(tiny, grammar.stop), grammar, agent)
-        return EpisodeCollector(world, session, questions, group, seed, 0)
+        return EpisodeCollector(env_factory, session, questions, group, seed, 0)
 
     return build

@@ -65,9 +65,9 @@ def test_gate(gate: str, correct_by: str, groups: set[int]) -> None:
     hints = distill(gate=gate, correct_by=correct_by).select(table, 0).hints
     assert hints is not None
     assert {g for g, h in zip(table.group_of, hints, strict=True) if h is not None} == groups
-    (planned,) = StepLoss.of(table, [distill(gate=gate, rows="policy")], 0, 0).parts
+    (part,) = StepLoss.of(table, [distill(gate=gate, rows="policy")], 0, 0).parts
     group_of = torch.tensor(table.group_of)[table.trajectory]
-    assert set(group_of[planned.selection.rows].tolist()) == groups
+    assert set(group_of[part.selection.rows].tolist()) == groups
 
 
 def test_loss_by_hand(rows_of: MakeRows) -> None:
@@ -161,11 +161,11 @@ def test_rows_without_a_hint_at_their_turn_are_left_out() -> None:
     """The first turn of an attempt that is alone in its group has no past: only later turns are taught."""
     table = example_table()
     term = distill(hint={"type": "hindsight", "include_self": "past_only"}, rows="policy")
-    (planned,) = StepLoss.of(table, [term], 0, 0).parts
+    (part,) = StepLoss.of(table, [term], 0, 0).parts
     alone = torch.tensor([table.group_of[t] == 2 for t in table.trajectory.tolist()])
-    assert torch.equal(planned.selection.rows, ~(alone & (table.turn == 0)))
+    assert torch.equal(part.selection.rows, ~(alone & (table.turn == 0)))
     found, _, _ = gradients(table, term)
-    assert torch.equal(found.abs().sum(1) > 0, planned.selection.rows)
+    assert torch.equal(found.abs().sum(1) > 0, part.selection.rows)
 
 
 def test_too_few_hints_for_the_turns_are_refused() -> None:

@@ -42,6 +42,7 @@ class BM25Searcher:
     def __init__(self, passages: Sequence[Passage], k1: float, b: float) -> None:
         """Index passages, which come in the order of their ids."""
         self.passages = passages
+        self.fingerprint = vectors.key(vectors.fingerprint(passages), str(k1), str(b))
         counts = [Counter(words(p.contents)) for p in passages]
         lengths = np.array([c.total() for c in counts])
         brake = k1 * (1 - b + b * lengths / max(1.0, lengths.mean()))

@@ -100,14 +100,15 @@ class Chroma(Retriever):
             "passages": len(passages),
             **self._hnsw(len(passages)),
         }
-        name = self.collection or f"sdsearch-{vectors.key(*map(str, facts.values()))}"
+        fingerprint = vectors.key(*map(str, facts.values()))
+        name = self.collection or f"sdsearch-{fingerprint}"
         with vectors.building(folder):
             client = self._connect(folder)
             if (collection := get(client, name)) is None:
                 rows = vectors.embed(passages, encoder, folder, self.batch_size)
                 collection = self._make(client, name, facts, passages, rows)
         check(collection, facts)
-        return ChromaSearcher(collection, encoder, passages)
+        return ChromaSearcher(collection, encoder, passages, fingerprint)
 
     def _hnsw(self, passages: int) -> dict[str, str | int]:
         chosen = {n: getattr(self, n) for n in ("ef_construction", "max_neighbors", "ef_search")}
@@ -184,9 +185,9 @@ def check(collection: Collection, facts: Facts) -> None:
 class ChromaSearcher:
     """An opened index; see `sdsearch.contracts.retrieval.Searcher`. Not fork-safe."""
 
-    def __init__(self, collection: Collection, encoder: Encoder, passages: Sequence[Passage]) -> None:
-        """Take a complete collection and the passages whose ids it holds."""
-        self.collection, self.encoder = collection, encoder
+    def __init__(self, collection: Collection, encoder: Encoder, passages: Sequence[Passage], fingerprint: str) -> None:
+        """Take a complete collection, the passages whose ids it holds, and what names corpus, embedder and HNSW."""
+        self.collection, self.encoder, self.fingerprint = collection, encoder, fingerprint
         self.passages = {p.id: p for p in passages}
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:

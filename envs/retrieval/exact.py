@@ -50,6 +50,7 @@ class ExactSearcher:
     def __init__(self, passages: Sequence[Passage], rows: NDArray[np.float32], encoder: Encoder) -> None:
         """Take passages in the order of their ids and their unit vectors [len(passages), dim]."""
         self.passages, self.rows, self.encoder = passages, rows, encoder
+        self.fingerprint = vectors.key(vectors.fingerprint(passages), encoder.fingerprint)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return the `k` nearest passages of each query; scores are cosines, equal ones go by passage id."""

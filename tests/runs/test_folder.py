@@ -1,5 +1,6 @@
 """The folder of a run: it can be cut back to a step, knows its own spec, and says on what it was made."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,10 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
+from sdsearch.contracts.retrieval import Retriever
 from sdsearch.errors import CheckpointError
 from sdsearch.learning.train import train
-from sdsearch.runs.folder import Run, spec_differences
+from sdsearch.retrieval.cached import Cached
+from sdsearch.runs.folder import Run, recorded, spec_differences
 from sdsearch.spec import Experiment, load
 
 LINES: list[dict[str, Any]] = [
@@ -180,3 +184,75 @@ def test_old_runs_are_moved_aside_one_by_one(spec: Path) -> None:
     for _ in range(3):
         Run.begin(experiment, fresh=True)
     assert sorted(p.name for p in (experiment.out / "small").iterdir()) == ["0", "0.old1", "0.old2"]
+
+
+def test_a_record_with_doubled_or_lost_steps_is_not_gone_on_with(spec: Path) -> None:
+    """Two processes once wrote into one folder, or someone edited it: no figure of such a run could be trusted."""
+    experiment, folder = trained(spec)
+    path = folder / "metrics.jsonl"
+    lines = [line for line in path.read_text().splitlines(keepends=True) if "train" in json.loads(line)]
+    for order, words in {
+        (1, 2, 2, 3, 4): "there more than once: 2",
+        (1, 3, 4): "missing: 2",
+        (1, 2, 2, 4): "missing: 3; there more than once: 2",
+        (1, 3, 2, 4): "they are out of order",
+    }.items():
+        path.write_text("".join(lines[step - 1] for step in order))
+        before = path.read_bytes()
+        expected = rf"metrics\.jsonl does not hold each of the 4 training steps .* once \({words}\)"
+        with pytest.raises(CheckpointError, match=expected):
+            train(experiment, resume=True)
+        assert path.read_bytes() == before
+    path.write_text("".join(lines))
+    train(experiment, resume=True)
+
+
+def test_what_was_spent_is_in_the_checkpoint(spec: Path, tmp_path: Path) -> None:
+    """A budget holds over interruptions, whatever the log says of it."""
+    short = load(spec, [f"out={tmp_path / 'y'}", "train.steps=2"])
+    folder = train(short).folder
+    lines = recorded(folder)
+    spent = [m["spent"] for m in lines if "train" in m][-1]
+    wrong = dict.fromkeys(spent, 0.0)
+    altered = [{**m, "spent": wrong} if "train" in m else m for m in lines]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in altered))
+    train(load(spec, [f"out={tmp_path / 'y'}", "train.steps=3"]), resume=True)
+    after = next(m["spent"] for m in recorded(folder) if "train" in m and m["step"] == 3)
+    assert after["rollouts"] == spent["rollouts"] + 6
+    assert after["tokens"] > spent["tokens"] > 0
+
+
+def test_a_run_goes_on_only_with_the_files_it_began_with(spec: Path) -> None:
+    experiment, folder = trained(spec)
+    for file, name in {
+        "questions.jsonl": "`data.train` and `data.test`",
+        "corpus.jsonl": "`environment.retriever`",
+    }.items():
+        path = spec.parent / file
+        whole = path.read_text()
+        path.write_text(whole.replace("Airport 0", "Airport 00"))
+        words = rf"^{name} held something else when .*step_4 was written(.|\n)*\n  mv {folder}"
+        with pytest.raises(CheckpointError, match=words):
+            train(experiment, resume=True)
+        path.write_text(whole)
+    train(experiment, resume=True)
+
+
+@pytest.mark.parametrize("retriever", ["bm25", "exact", "chroma"])
+def test_a_retriever_says_what_it_searches(spec: Path, retriever: str) -> None:
+    """The same files give the same fingerprint; another passage, or another way to search, gives another."""
+    words = {"bm25": ("k1", 1.1), "exact": ("embedder", {"type": "hashing", "dim": 64})}
+    key, other = words.get(retriever, ("ef_search", 700))
+    corpus = {"type": "jsonl", "path": str(spec.parent / "corpus.jsonl")}
+    settings = {
+        "type": retriever,
+        "corpus": corpus,
+        **({} if retriever == "bm25" else {"embedder": {"type": "hashing"}}),
+    }
+    opened = [TypeAdapter(Retriever).validate_python(s).open() for s in (settings, settings, {**settings, key: other})]
+    same, again, changed = (Cached(searcher).fingerprint for searcher in opened)
+    assert same
+    assert same == again != changed
+    path = spec.parent / "corpus.jsonl"
+    path.write_text(path.read_text().replace("serves Rome", "serves Oslo", 1))
+    assert Cached(TypeAdapter(Retriever).validate_python(settings).open()).fingerprint != same

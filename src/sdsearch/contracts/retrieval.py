@@ -48,7 +48,10 @@ class Retriever(Component):
 
 
 class Searcher(Protocol):
-    """An opened retriever. Batch first: one call for all live episodes."""
+    """An opened retriever. Batch first: one call for all live episodes.
+
+    One that has a `fingerprint: str`, which names what it searches, is held to it when a run goes on.
+    """
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to `k` hits for each query, best first, ties broken by passage id.

@@ -1,4 +1,4 @@
-"""A small search problem whose true advantages are known exactly: the judge of estimators, and of credits.
+"""A small search problem whose true advantages are known exactly: the measure of estimators, and of credits.
 
 An agent that knows h of the `hops` links of a chain does one of four things, by a table of probabilities. `right`
 finds the next link, `idle` finds nothing of use, `harm` misleads it, so that it loses a link, `answer` ends the episode

@@ -5,10 +5,16 @@ spec -> questions -> groups of trajectories -> advantages -> token table -> poli
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
+from accelerate import Accelerator
+
+from sdsearch.learning.processes import Processes
 from sdsearch.learning.trainer import Trainer
 from sdsearch.report.charts import learning_curve
 from sdsearch.rollout.order import due
 from sdsearch.runs.folder import Run
+from sdsearch.runs.lock import occupied
 from sdsearch.spec import Experiment
 from sdsearch.terminal.interrupt import Interrupt
 from sdsearch.terminal.progress import Bars
@@ -17,10 +23,17 @@ from sdsearch.terminal.progress import Bars
 def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> Run:
     """Run an experiment from its spec to the evaluated policy; return what it left behind.
 
-    Raises what `Trainer` does, and `RetrieverUnavailable` when outages last.
+    Raises what `Trainer` does, `CheckpointError` when another process works in the run's folder, and
+    `RetrieverUnavailable` when outages last.
     """
-    trainer = Trainer(experiment, resume, fresh)
-    run, settings, done = trainer.run, experiment.train, trainer.first
+    processes = Processes(Accelerator(mixed_precision=experiment.train.precision))
+    with occupied(experiment.folder) if processes.main else nullcontext():
+        return loop(Trainer(experiment, processes, resume, fresh))
+
+
+def loop(trainer: Trainer) -> Run:
+    """Take all steps that a run has left, evaluating and saving in between; return the run."""
+    run, experiment, settings, done = trainer.run, trainer.experiment, trainer.settings, trainer.first
     with Bars() as bars, Interrupt(bars.say) as interrupt:
         if trainer.note:
             bars.say(f"note: {trainer.note}")

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from sdsearch.agents.local import LocalSession
@@ -34,6 +33,7 @@ from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.evaluate import evaluate, mean
 from sdsearch.rollout.order import choose, due, sampling_seed
 from sdsearch.runs import checkpoint
+from sdsearch.runs.fingerprints import compare, fingerprints
 from sdsearch.runs.folder import Run
 from sdsearch.runs.random_states import RandomStates
 from sdsearch.runs.state import Stateful
@@ -49,7 +49,7 @@ class Trainer:
     Each process has one; what is drawn or sampled is shared out among them, and the main one alone writes.
     """
 
-    def __init__(self, experiment: Experiment, resume: bool = False, fresh: bool = False) -> None:
+    def __init__(self, experiment: Experiment, processes: Processes, resume: bool = False, fresh: bool = False) -> None:
         """Open all that the spec names and take the run's folder; with `resume` go back to its newest checkpoint.
 
         Raises `SpecError` for a spec that cannot be trained, `ModelError` for a model without weights,
@@ -60,7 +60,7 @@ class Trainer:
             raise SpecError(f"{experiment.name}: `objective` is missing: training needs `credit` and `terms`")
         set_seed(experiment.seed)
         self.experiment, self.settings, self.objective = experiment, settings, objective
-        self.processes = Processes(Accelerator(mixed_precision=settings.precision))
+        self.processes = processes
         if settings.questions < self.processes.count:
             raise SpecError(
                 f"train.questions is {settings.questions} and there are {self.processes.count} processes: "
@@ -90,9 +90,9 @@ class Trainer:
             "retrieval": self.env_factory.searcher,
             **({"critic": self.critic} if self.critic else {}),
         }
+        self.usage = Usage()
+        self.fingerprints = fingerprints(self.questions, self.held_out, self.env_factory.searcher.fingerprint)
         self.first = self.resume() if resume else 0
-        before = [m["spent"] for m in self.run.metrics() if "spent" in m]
-        self.usage = self.processes.gather(Usage(**before[-1]) if before else Usage())[0]
         self.remember()
 
     def resume(self) -> int:
@@ -100,7 +100,9 @@ class Trainer:
         newest, first = self.run.newest(), 0
         if newest:
             index, count = self.processes.index, self.processes.count
-            first = self.run.restore(newest, self.policy, self.holders, self.random_states, index, count)
+            about = self.run.restore(newest, self.policy, self.holders, self.random_states, index, count)
+            compare(newest, about.get("fingerprints", {}), self.fingerprints, self.run.folder)
+            first, self.usage = about["step"], self.run.spent(about)
         if self.processes.main:
             self.run.rewind(first if newest else -1)
             for metrics in self.run.metrics():
@@ -234,7 +236,11 @@ class Trainer:
         if not self.processes.main:
             return
         state = {**{name: holder.state_dict() for name, holder in self.holders.items()}, "dice": self.remembered}
-        about = {"spec": self.experiment.model_dump(mode="json")}
+        about = {
+            "spec": self.experiment.model_dump(mode="json"),
+            "spent": self.usage.record(),
+            "fingerprints": self.fingerprints,
+        }
         checkpoint.save(self.run.checkpoints, step, self.policy, state, about, self.settings.keep_checkpoints)
 
     @contextmanager

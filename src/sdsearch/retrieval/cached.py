@@ -64,6 +64,11 @@ class Cached:
         self.counters = Counters()
         self._known: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Names what the searcher searches; None where it does not say."""
+        return getattr(self.searcher, "fingerprint", None)
+
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return up to `k` hits for each query; see `sdsearch.contracts.retrieval.Searcher`.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from sdsearch.config.load import read
 from sdsearch.config.words import quoted
 from sdsearch.core.trajectory import Group, write_groups
+from sdsearch.core.usage import Usage
 from sdsearch.errors import CheckpointError
 from sdsearch.policy.policy import Policy
 from sdsearch.runs import checkpoint
@@ -136,8 +138,8 @@ class Run:
         random_states: RandomStates,
         process: int,
         processes: int,
-    ) -> int:
-        """Bring everything to where it was when a checkpoint was written, and return after how many steps that was.
+    ) -> dict[str, Any]:
+        """Bring everything to where it was when a checkpoint was written, and return what it says about itself.
 
         Raises `CheckpointError` when it is damaged, of another spec, or made by another number of processes.
         """
@@ -152,7 +154,26 @@ class Run:
         for name, holder in holders.items():
             holder.load_state_dict(state[name])
         random_states.load_state_dict(state["dice"][process])
-        return int(about["step"])
+        return about
+
+    def spent(self, about: Mapping[str, Any]) -> Usage:
+        """Return what had been spent when the checkpoint was written that says this `about` itself.
+
+        Raises `CheckpointError` unless metrics.jsonl holds each training step before it once, in order: where lines are
+        lost or doubled, no figure of the run could be trusted.
+        """
+        lines = [m for m in self.metrics() if "train" in m and m["step"] <= about["step"]]
+        steps = [m["step"] for m in lines]
+        if steps != list(range(1, about["step"] + 1)):
+            lost = sorted(set(range(1, about["step"] + 1)) - set(steps))
+            doubled = sorted(step for step, count in Counter(steps).items() if count > 1)
+            faults = {"missing": lost, "there more than once": doubled}
+            what = [f"{name}: {', '.join(map(str, which))}" for name, which in faults.items() if which]
+            raise CheckpointError(
+                f"{self.folder / 'metrics.jsonl'} does not hold each of the {about['step']} training steps that "
+                f"the checkpoint stands on once ({'; '.join(what) or 'they are out of order'}). {ahead(self.folder)}"
+            )
+        return Usage(**(about.get("spent") or (lines[-1]["spent"] if lines else {})))
 
     def newest(self) -> Path | None:
         """Return the newest checkpoint; None when the run has ended before it wrote one.

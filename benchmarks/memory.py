@@ -1,8 +1,8 @@
 """Peak memory of a training step with 150,000 words in the vocabulary: logits of the needed rows, or all of them.
 
-Both arms take the same step through the trainer's own path (`plan.loss` over `score`) on the same tokens; the second
-computes the logits of every token before it picks the needed ones. Each figure comes from a process of its own: how far
-the peak of its resident memory rose during the step, model and index being there before.
+Both arms take the same step through the trainer's own path (`StepLoss.loss` over `score`) on the same tokens; the
+second computes the logits of every token before it picks the needed ones. Each figure comes from a process of its own:
+how far the peak of its resident memory rose during the step, model and index being there before.
 
     python benchmarks/memory.py [--vocabulary 150000]
 """

@@ -58,7 +58,8 @@ def main() -> None:
             asked = choose(questions, turn, arm.train.questions, arm.seed)
             groups = collect(env_factory, session, asked, arm.train.group, turn, clock=clock)
             assert arm.objective is not None
-            table = TokenTable.build(groups, step_advantages(arm.objective.credit, groups).values)
+            with clock.timing("train"):
+                table = TokenTable.build(groups, step_advantages(arm.objective.credit, groups).values)
             update(arm, processes, teachers, optimizer, table, 10_000, clock)
             times[name].append({**clock.seconds, "whole step": time.perf_counter() - since})
     parts = ("generate", "retrieve", "score", "train", "whole step")

@@ -22,7 +22,7 @@ from sdsearch.retrieval import vectors
 from sdsearch.retrieval.cached import checked
 from sdsearch.terminal.waiting import alone
 
-SCHEMA = "sdsearch.retrieval.cached/1"
+SCHEMA = "sdsearch.retrieval/1"
 PLACES = ("path", "host", "port", "ssl")
 """Settings that say where something is, not what it answers."""
 

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Advantages, Credit, Probe
-from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.core.trajectory import Group, Trajectory, kept
 from sdsearch.crediting.incompatible import two_critics
-from sdsearch.crediting.per_turn import discounted, kept, whitened
+from sdsearch.crediting.per_turn import discounted, whitened
 
 
 class GAE(Credit):

@@ -14,9 +14,9 @@ from pydantic import Field
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
 from sdsearch.contracts.hint import Hint, Teacher
-from sdsearch.core.trajectory import Group, Span
+from sdsearch.core.trajectory import Group, Span, kept
 from sdsearch.crediting.incompatible import SELF
-from sdsearch.crediting.per_turn import by_turn, kept, per_turn
+from sdsearch.crediting.per_turn import by_turn, per_turn
 
 
 class LogRatio(Credit):

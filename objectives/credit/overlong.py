@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from sdsearch.contracts.credit import Advantages, Probe
-from sdsearch.core.trajectory import Group
-from sdsearch.crediting.per_turn import kept, whole
+from sdsearch.core.trajectory import Group, kept
+from sdsearch.crediting.per_turn import whole
 from sdsearch.crediting.wrapper import RewardWrapper, rewarded
 
 

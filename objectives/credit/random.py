@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 
 from sdsearch.contracts.credit import Advantages, Credit, Probe
-from sdsearch.core.trajectory import Group
-from sdsearch.crediting.per_turn import kept, per_turn, whole
+from sdsearch.core.trajectory import Group, kept
+from sdsearch.crediting.per_turn import per_turn, whole
 
 
 class Random(Credit):

@@ -16,9 +16,9 @@ from pydantic import Field
 
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Advantages, Credit, Probe
-from sdsearch.core.trajectory import Group
+from sdsearch.core.trajectory import Group, kept
 from sdsearch.crediting.incompatible import alone
-from sdsearch.crediting.per_turn import discounted, kept, whitened
+from sdsearch.crediting.per_turn import discounted, whitened
 
 
 class ReinforcePP(Credit):

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Advantages, Credit, Probe
-from sdsearch.core.trajectory import Group
-from sdsearch.crediting.per_turn import agreed, by_group, kept, means, per_turn, scaled
+from sdsearch.core.trajectory import Group, kept
+from sdsearch.crediting.per_turn import agreed, by_group, means, per_turn, scaled
 from sdsearch.hinting.attempt import next_searches
 
 

@@ -30,7 +30,7 @@ class Hindsight(Hint):
     order: Literal["group", "random", "reward"] = "group"
     """As sampled, shuffled, or the highest reward first."""
     labels: Literal["on", "off", "shuffled"] = "on"
-    """True, replaced by one neutral word, or dealt out anew within the group."""
+    """The labels: true, replaced by one neutral word, or dealt out anew within the group."""
     label_by: Literal["f1", "exact_match"] = "f1"
     """The score of an answer that says whether it is right."""
     above: float = Field(0.0, ge=0, lt=1)

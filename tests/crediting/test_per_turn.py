@@ -25,6 +25,9 @@ def test_numbers_by_trajectory() -> None:
     played = [example_trajectory(QUESTION, [("search", "a")] * turns, 1) for turns in (2, 0, 1)]
     assert [part.tolist() for part in by_trajectory(played, [1, 2, 3])] == [[1, 2], [], [3]]
     assert by_trajectory([], []) == []
+    for wrong in ([1, 2], [1, 2, 3, 4]):
+        with pytest.raises(ValueError, match=f"got {len(wrong)} numbers, expected one for each of 3 turns"):
+            by_trajectory(played, wrong)
 
 
 def test_means() -> None:

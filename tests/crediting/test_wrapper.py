@@ -12,5 +12,5 @@ def test_other_rewards_for_the_same_episodes() -> None:
     for old, new in zip(groups, found, strict=True):
         assert [t.tokens for t in new.trajectories] == [t.tokens for t in old.trajectories]
         assert [t.reward for t in new.trajectories if t.lost] == [t.reward for t in old.trajectories if t.lost]
-    with pytest.raises(ValueError, match=f"got 1 parts, expected one for each of {count} kept"):
+    with pytest.raises(ValueError, match=f"got 1 rewards, expected one for each of {count} kept"):
         rewarded(groups, [1.0])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sdsearch.core.statistics import Estimate
-from sdsearch.crediting.per_turn import kept
+from sdsearch.core.trajectory import kept
 from sdsearch.errors import DataError
-from sdsearch.fidelity.advantages import Advantages, estimate
+from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result, averaged, mean, several, together
@@ -69,5 +69,5 @@ def test_figures_are_added_or_said_once() -> None:
 def test_advantages_that_are_known_leave_nothing_to_reach() -> None:
     groups = PROBLEM.groups(3, 3, seed=0)
     told, _ = credited(candidates(None, ["vine"])[0], groups, ExactProbe(PROBLEM, 0))
-    truth = [Advantages.exact(PROBLEM.advantages(t)) for t in kept(groups)]
+    truth = [TrueAdvantages.exact(PROBLEM.advantages(t)) for t in kept(groups)]
     assert len(Result({}, groups, truth, told, {}).report().rows) == 1

@@ -11,9 +11,8 @@ from scipy.stats import spearmanr  # type: ignore[import-untyped]
 from sdsearch.config.discovery import known
 from sdsearch.contracts.credit import Credit
 from sdsearch.core.statistics import Estimate
-from sdsearch.core.trajectory import Group
-from sdsearch.crediting.per_turn import kept
-from sdsearch.fidelity.advantages import Advantages, estimate
+from sdsearch.core.trajectory import Group, kept
+from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited
 from sdsearch.fidelity.command import exact
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
@@ -26,7 +25,7 @@ from sdsearch.objectives.credit.vine import Vine
 
 PROBLEM = SearchProblem()
 GROUPS = PROBLEM.groups(12, 6, seed=0)
-TRUTH = [Advantages.exact(PROBLEM.advantages(t)) for t in kept(GROUPS)]
+TRUTH = [TrueAdvantages.exact(PROBLEM.advantages(t)) for t in kept(GROUPS)]
 TURNS = Turns.of(TRUTH, [i for i, g in enumerate(GROUPS) for _ in g.kept])
 
 
@@ -38,9 +37,9 @@ def score(credit: Credit, seed: int = 1) -> Scores:
 
 
 def test_scores_by_hand() -> None:
-    first = Advantages.exact(np.array([0.1, 0.2, -0.3]))
+    first = TrueAdvantages.exact(np.array([0.1, 0.2, -0.3]))
     first = first._replace(low=np.array([-0.1, 0.1, -0.4]), high=np.array([0.3, 0.3, -0.2]))
-    second = Advantages.exact(np.array([0.5, 0.0]))
+    second = TrueAdvantages.exact(np.array([0.5, 0.0]))
     turns = Turns.of([first, second], [0, 1])
     assert turns.certain.tolist() == [False, True, True, True, False]
     assert turns.idle == pytest.approx(0.4)
@@ -55,7 +54,7 @@ def test_scores_by_hand() -> None:
 
 
 def test_queries_are_ranked_without_answers() -> None:
-    truth = [Advantages.exact(np.array([0.1, 0.2, 0.9])), Advantages.exact(np.array([0.3, 0.5]))]
+    truth = [TrueAdvantages.exact(np.array([0.1, 0.2, 0.9])), TrueAdvantages.exact(np.array([0.3, 0.5]))]
     credits = [np.array([2.0, 3.0, 1.0]), np.array([1.0, 2.0])]
     found = scores(credits, Turns.of(truth, [0, 1], [[True, True, False], [True, False]]))
     # Ranks 2, 3, 1 against 1, 2, 3: -1/2; the second has 1. Of the queries only the first has two to rank.
@@ -117,7 +116,7 @@ def test_a_broadcast_outcome_pays_idle_turns_as_well() -> None:
     assert found.idle.value == pytest.approx(TURNS.idle, abs=0.06)
     question = PROBLEM.question(0)
     group = Group(question, tuple(PROBLEM.recorded(question, a) for a in ([0, 1, 0, 0, 3], [1, 3])))
-    truth = [Advantages.exact(PROBLEM.advantages(t)) for t in group.kept]
+    truth = [TrueAdvantages.exact(PROBLEM.advantages(t)) for t in group.kept]
     told, _ = credited({"it": GroupMean()}, [group], ExactProbe(PROBLEM))
     # Seven turns of the same absolute credit, two of which were idle.
     assert scores(told["it"], Turns.of(truth, [0, 0])).idle.value == pytest.approx(2 / 7)

@@ -96,6 +96,10 @@ def test_credit_must_fit_its_group() -> None:
 
 def test_the_targets_are_those_of_the_credit_that_has_a_critic() -> None:
     class Taught(FirstToken):
+        @property
+        def needs(self) -> frozenset[str]:
+            return frozenset({"critic"})
+
         def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
             values, _ = super().advantages(groups, probe)
             return Advantages(values, [np.full(len(v), 7.0) for v in values])

@@ -52,7 +52,7 @@ class Facts:
 
 @pytest.fixture
 def session(tiny: Policy) -> LocalSession:
-    """Return an session of random weights whose every turn is a search."""
+    """Return a session of random weights whose every turn is a search."""
     agent, grammar = Local(max_new_tokens=6), EverySearch()
     return LocalSession(tiny, agent.engine.open(tiny, grammar.stop), grammar, agent)
 

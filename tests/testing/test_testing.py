@@ -80,6 +80,13 @@ class Secretive(Hasty):
         return Advantages(values, values)
 
 
+class Forgetful(Hasty):
+    """Keeps from the critic what it has to learn."""
+
+    def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
+        return Advantages([v[:-1] for v in probe.values(groups)])
+
+
 class Stubborn(Credit):
     def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
         return Advantages([whole(t, 0.0) for g in groups or example_groups() for t in g.kept])
@@ -89,7 +96,8 @@ class Stubborn(Credit):
     ("credit", "message"),
     [
         (Hasty(), "Hasty, targets: trajectory 0 .* got an array of shape"),
-        (Secretive(), "got targets for a critic that the credit does not need"),
+        (Secretive(), "got targets for a critic that it does not need"),
+        (Forgetful(), "Forgetful: got no targets for the critic that it needs"),
         (Stubborn(), "Stubborn: got .*, expected a list of 0 arrays"),
         (CountsLost(), "beside a lost episode"),
         (Short(), "got an array of shape"),
@@ -157,6 +165,8 @@ class Faulty(Term):
         if self.fault == "fickle":
             none[next(calls) % max(1, len(none)) :] = True
             return Selection(none)
+        if self.fault == "undeclared":
+            return Selection(~none, "ema")
         return Selection(none if self.fault == "idle" else ~none)
 
     def loss(self, rows: LossInput) -> LossOutput:
@@ -188,6 +198,7 @@ class Faulty(Term):
         ("flat", "got a gradient of zero"),
         ("idle", "got no row of the example table"),
         ("fickle", "got other rows for the same seed"),
+        ("undeclared", "got the teacher 'ema', expected one that it `needs`"),
     ],
 )
 def test_check_term(fault: str, message: str) -> None:
@@ -247,7 +258,7 @@ class ClumsyActor(ScriptedSession):
     ("fault", "message"),
     [
         ("tidies", "got the context .* expected what was shown"),
-        ("drops", "got 3 steps, expected one for each of the rows"),
+        ("drops", "got 3 replies, expected one for each of the rows"),
         ("prompts", "got a context of role 'prompt' in turn 1, expected 'observation'"),
         ("fickle", "got other episodes for the same seed"),
         ("half", "got 0 tokens shown and 2 written"),

@@ -107,10 +107,13 @@ def vetted(family: type[Family], place: Place) -> Place:
     return place
 
 
+NONE = "(it defines none whose base class is written as it was imported: no alias, no `import *`, no `Base[...]`)"
+
+
 def absent(family: type[Family], place: Place, names: Sequence[str]) -> str:
     """Return what to say about a module that is there, has the members `names`, and not the one that is asked for."""
     if place.attribute:
-        listed = f"expected one of {', '.join(names) or '(it defines none)'}{suggest(place.attribute, names)}"
+        listed = f"expected one of {', '.join(names) or NONE}{suggest(place.attribute, names)}"
         return f"{place.module} has no {family.family} {quoted(place.attribute)}, {listed}"
     listed = f" ({', '.join(names)}): write {place.module}:{names[0]}" if names else ""
     return f"{place.module} defines {len(names)} members of the family {family.family}, expected one{listed}"

@@ -22,7 +22,9 @@ KINDS = {
     "study": "sdsearch.study.spec:Study",
     "warmstart": "sdsearch.warmstart.spec:WarmStart",
 }
-"""Where the model of each kind is: a subclass of `Settings`, imported only when it is asked for."""
+"""Where the model of each kind is: a subclass of `Settings`, imported only when it is asked for.
+
+A kind could be guessed from a spec's keys, but then one misspelt key would turn every message into nonsense."""
 
 DEFAULT = "experiment"
 

@@ -8,7 +8,7 @@ from sdsearch.contracts.credit import Credit
 
 
 class Conditions(NamedTuple):
-    """Those of an experiment, as `Component.objection` is given them."""
+    """The conditions of an experiment, as `Component.objection` is given them."""
 
     group: int
     """Rollouts per question."""

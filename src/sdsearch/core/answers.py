@@ -1,6 +1,6 @@
 """How an answer compares with the accepted ones: exact match and F1, as in SQuAD; and what gives one away.
 
-A query that names the answer tells a teacher as much as the answer does: its advantage is then no hindsight.
+A query that names the answer tells a teacher as much as the answer does: that it then knows better is no hindsight.
 """
 
 from __future__ import annotations

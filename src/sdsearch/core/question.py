@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pydantic import ConfigDict
+
+STRICT = ConfigDict(extra="forbid")
+"""How a record is read back: a field that is not known is refused, as it would be lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -31,6 +36,8 @@ class Hit(NamedTuple):
 class Hop:
     """One step of a question's decomposition: ask for an `attribute` of an `entity`, find `passage`, read `answer`."""
 
+    __pydantic_config__ = STRICT
+
     entity: str
     attribute: str
     answer: str
@@ -45,6 +52,8 @@ class Hop:
 @dataclass(frozen=True, slots=True)
 class Question:
     """What an episode is about. `gold` holds the ids of the passages that suffice to answer."""
+
+    __pydantic_config__ = STRICT
 
     id: str
     text: str

@@ -6,7 +6,7 @@ A token was sampled exactly when it has a log-probability: no separate mask can 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from sdsearch.core.question import Question
+from sdsearch.core.question import STRICT, Question
 from sdsearch.errors import DataError
 
 Role = Literal["prompt", "model", "observation"]
@@ -37,6 +37,8 @@ class Segment:
     A scripted agent's segments have text and no tokens.
     """
 
+    __pydantic_config__ = STRICT
+
     role: Role
     text: str
     tokens: tuple[int, ...] = ()
@@ -56,6 +58,8 @@ class Segment:
 class Turn:
     """One action and what came of it. `hits` are the ids of the passages that a search returned, best first."""
 
+    __pydantic_config__ = STRICT
+
     kind: str
     text: str
     hits: tuple[str, ...] = ()
@@ -67,6 +71,8 @@ class Trajectory:
 
     `stop_reason` is "answered", "max_turns", "context_full", "invalid" or "retriever_unavailable".
     """
+
+    __pydantic_config__ = STRICT
 
     question: Question
     segments: tuple[Segment, ...]
@@ -130,6 +136,8 @@ class Fork(NamedTuple):
 class Group:
     """The trajectories of one question, sampled by one policy."""
 
+    __pydantic_config__ = STRICT
+
     question: Question
     trajectories: tuple[Trajectory, ...]
 
@@ -137,6 +145,11 @@ class Group:
     def kept(self) -> tuple[Trajectory, ...]:
         """Those that an outage did not end."""
         return tuple(t for t in self.trajectories if not t.lost)
+
+
+def kept(groups: Sequence[Group]) -> list[Trajectory]:
+    """Return the kept trajectories, group after group: the order of a step's advantages."""
+    return [t for g in groups for t in g.kept]
 
 
 def write_groups(path: Path, groups: Iterable[Group]) -> None:
@@ -147,7 +160,10 @@ def write_groups(path: Path, groups: Iterable[Group]) -> None:
 
 
 def read_groups(path: Path) -> Iterator[Group]:
-    """Read what `write_groups` wrote. Raises `DataError` with file and line for anything else."""
+    """Read what `write_groups` wrote; fields that have a default may be missing.
+
+    Raises `DataError` with file and line for anything else.
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

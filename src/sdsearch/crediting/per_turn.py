@@ -9,25 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdsearch.contracts.credit import Probe
-from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.core.trajectory import Group, Trajectory, kept
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
 
-def kept(groups: Sequence[Group]) -> list[Trajectory]:
-    """Return the kept trajectories, group after group: the order of a step's credits."""
-    return [t for g in groups for t in g.kept]
-
-
-def by_group(groups: Sequence[Group], parts: Iterable[T]) -> Iterator[tuple[Group, list[T]]]:
+def by_group(groups: Sequence[Group], parts: Iterable[T], noun: str = "parts") -> Iterator[tuple[Group, list[T]]]:
     """Yield each group with the parts of its kept trajectories; `parts` has one for each, group after group.
 
-    Raises `ValueError` unless there is exactly one for each.
+    Raises `ValueError`, which calls them `noun`, unless there is exactly one for each.
     """
     remaining = list(parts)
     if len(remaining) != (expected := len(kept(groups))):
-        raise ValueError(f"got {len(remaining)} parts, expected one for each of {expected} kept trajectories")
+        raise ValueError(f"got {len(remaining)} {noun}, expected one for each of {expected} kept trajectories")
     start = 0
     for group in groups:
         end = start + len(group.kept)
@@ -55,9 +50,14 @@ def by_turn(trajectory: Trajectory, values: Array) -> list[Array]:
 
 
 def by_trajectory(trajectories: Sequence[Trajectory], values: Sequence[float] | Array) -> list[Array]:
-    """Cut numbers for each turn of several trajectories into one array per trajectory, [turns]."""
-    ends = np.cumsum([len(t.actions) for t in trajectories])
-    return np.split(np.asarray(values, np.float64), ends[:-1]) if trajectories else []
+    """Cut numbers for each turn of several trajectories into one array per trajectory, [turns].
+
+    Raises `ValueError` unless there is exactly one for each turn.
+    """
+    turns = [len(t.actions) for t in trajectories]
+    if len(values) != sum(turns):
+        raise ValueError(f"got {len(values)} numbers, expected one for each of {sum(turns)} turns")
+    return np.split(np.asarray(values, np.float64), np.cumsum(turns)[:-1]) if turns else []
 
 
 def discounted(rewards: Sequence[float] | Array, gamma: float) -> Array:

@@ -14,7 +14,7 @@ from sdsearch.crediting.per_turn import by_group
 
 
 class Wrapper(Credit):
-    """What it needs and what it has against an experiment are those of the credit `of`."""
+    """What it needs, and what it objects to in an experiment, are those of the credit `of`."""
 
     of: Credit = Field(default="group_mean", validate_default=True)
     """The credit that is wrapped; its `weight` counts."""
@@ -46,7 +46,7 @@ def rewarded(groups: Sequence[Group], rewards: Iterable[float]) -> list[Group]:
     Raises `ValueError` unless there is exactly one reward for each.
     """
     changed = []
-    for group, numbers in by_group(groups, rewards):
+    for group, numbers in by_group(groups, rewards, "rewards"):
         kept = [i for i, t in enumerate(group.trajectories) if not t.lost]
         new = dict(zip(kept, numbers, strict=True))
         trajectories = (replace(t, reward=new.get(i, t.reward)) for i, t in enumerate(group.trajectories))

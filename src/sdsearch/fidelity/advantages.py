@@ -30,7 +30,7 @@ LEVEL = 0.95
 """Of every interval."""
 
 
-class Advantages(NamedTuple):
+class TrueAdvantages(NamedTuple):
     """Those of the turns of one trajectory, each array of shape [turns]; NaN where outages left nothing to go by."""
 
     value: Numbers
@@ -42,12 +42,12 @@ class Advantages(NamedTuple):
     """`value` from the continuations with even numbers and from those with odd ones, [2, turns]."""
 
     @classmethod
-    def exact(cls, value: Numbers) -> Advantages:
+    def exact(cls, value: Numbers) -> TrueAdvantages:
         """Return advantages that are known."""
         return cls(value, np.zeros(len(value)), value, value, np.array([value, value]))
 
 
-def estimate(groups: Sequence[Group], continue_from: Continue, k: int) -> list[Advantages]:
+def estimate(groups: Sequence[Group], continue_from: Continue, k: int) -> list[TrueAdvantages]:
     """Return the advantages of each kept trajectory, group after group; all states are played on from in one call.
 
     Rewards are taken to lie between 0 and 1, or as far beyond as they do.
@@ -70,7 +70,7 @@ def estimate(groups: Sequence[Group], continue_from: Continue, k: int) -> list[A
         steps = zip([*values[1:], t.reward], values, strict=False)
         pairs = [difference(after, before, bounds) for after, before in steps]
         value, error, low, high, even, odd = np.array(pairs, np.float64).reshape(-1, 6).T
-        advantages.append(Advantages(value, error, low, high, np.array([even, odd])))
+        advantages.append(TrueAdvantages(value, error, low, high, np.array([even, odd])))
     return advantages
 
 

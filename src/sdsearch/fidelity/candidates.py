@@ -13,8 +13,8 @@ from sdsearch.config.component import Settings, resolve
 from sdsearch.config.discovery import known
 from sdsearch.config.load import load_as
 from sdsearch.contracts.credit import Credit, Probe
-from sdsearch.core.trajectory import Group
-from sdsearch.crediting.per_turn import by_turn, kept
+from sdsearch.core.trajectory import Group, kept
+from sdsearch.crediting.per_turn import by_turn
 from sdsearch.errors import ContextError, DataError
 from sdsearch.learning.credit import checked
 from sdsearch.objectives.credit.log_ratio import LogRatio

@@ -10,10 +10,9 @@ from typing import Literal
 
 from sdsearch.agents.local import LocalSession
 from sdsearch.core.question import Question
-from sdsearch.core.trajectory import Fork, Group, read_groups
-from sdsearch.crediting.per_turn import kept
+from sdsearch.core.trajectory import Fork, Group, kept, read_groups
 from sdsearch.errors import CheckpointError, DataError, ModelError
-from sdsearch.fidelity.advantages import Advantages, estimate
+from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.paired import PairedSession
@@ -46,7 +45,7 @@ def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed:
     groups = problem.groups(questions, group, seed)
     methods, skipped = candidates(None, chosen)
     credits, failed = credited(methods, groups, ExactProbe(problem, seed + 1))
-    truth = [Advantages.exact(problem.advantages(t)) for t in kept(groups)]
+    truth = [TrueAdvantages.exact(problem.advantages(t)) for t in kept(groups)]
     about: dict[str, str | int | float] = {"turns of": "a search problem whose advantages are known exactly"}
     return Result({**about, "questions": questions}, groups, truth, credits, skipped | failed)
 

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from sdsearch.contracts.credit import Numbers, Probe
 from sdsearch.contracts.hint import Hints, Teacher, hint_at
 from sdsearch.core.question import Hop, Question
-from sdsearch.core.trajectory import Fork, Group, Segment, Span, Trajectory, Turn
-from sdsearch.crediting.per_turn import kept
+from sdsearch.core.trajectory import Fork, Group, Segment, Span, Trajectory, Turn, kept
 
 ACTIONS = ("right", "idle", "harm", "answer")
 """A token is an index into this, plus one."""

@@ -17,10 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sdsearch.core.statistics import Estimate, estimate
-from sdsearch.core.trajectory import Group
-from sdsearch.crediting.per_turn import kept
+from sdsearch.core.trajectory import Group, kept
 from sdsearch.errors import DataError
-from sdsearch.fidelity.advantages import LEVEL, Advantages
+from sdsearch.fidelity.advantages import LEVEL, TrueAdvantages
 from sdsearch.fidelity.scores import Scores, Turns, by_within, scores
 from sdsearch.runs.folder import replace
 
@@ -107,7 +106,7 @@ class Result:
     about: Mapping[str, str | int | float]
     """Where the turns come from and what it took, for readers."""
     groups: Sequence[Group]
-    truth: Sequence[Advantages]
+    truth: Sequence[TrueAdvantages]
     """Of each kept trajectory."""
     credits: Mapping[str, Sequence[NDArray[np.float64]]]
     """By name: an array for each kept trajectory, one number for each turn."""
@@ -118,7 +117,7 @@ class Result:
         """The judged turns."""
         return self.side_by_side(self.truth)
 
-    def side_by_side(self, truth: Sequence[Advantages]) -> Turns:
+    def side_by_side(self, truth: Sequence[TrueAdvantages]) -> Turns:
         """Return the turns with these advantages."""
         search = [[turn.kind == "search" for turn in t.turns] for t in kept(self.groups)]
         return Turns.of(truth, [i for i, g in enumerate(self.groups) for _ in g.kept], search)
@@ -215,6 +214,9 @@ COUNTS = ("questions", "continuations", "trajectories", "turns")
 
 def several(results: Sequence[Result]) -> Report:
     """Return the table of several runs; a credit that was not judged in each of them is left out.
+
+    One run's interval tells what other questions would have changed, not what another training would have. Each run is
+    asked questions of its own, so that the spread over runs has both.
 
     Raises `DataError` when no credit was judged in all of them.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdsearch.core.statistics import Estimate
-from sdsearch.fidelity.advantages import LEVEL, Advantages
+from sdsearch.fidelity.advantages import LEVEL, TrueAdvantages
 
 Numbers = NDArray[np.float64]
 RESAMPLES = 2000
@@ -54,7 +54,7 @@ class Turns(NamedTuple):
 
     @classmethod
     def of(
-        cls, truth: Sequence[Advantages], questions: Sequence[int], search: Sequence[Sequence[bool]] | None = None
+        cls, truth: Sequence[TrueAdvantages], questions: Sequence[int], search: Sequence[Sequence[bool]] | None = None
     ) -> Turns:
         """Lay trajectories side by side; `questions` has a number for each, the same for those of one group.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
-from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.core.trajectory import Group, Trajectory, kept
 from sdsearch.errors import ComponentError
 
 
@@ -28,7 +28,7 @@ def step_advantages(credits: Sequence[Credit], groups: Sequence[Group], probe: P
         rewards = [t.reward for t in group.kept]
         if not np.isfinite(rewards).all():
             raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
-    totals = [np.full(t.sampled, np.nan) for group in groups for t in group.kept]
+    totals = [np.full(t.sampled, np.nan) for t in kept(groups)]
     targets: Numbers | None = None
     for credit in credits:
         advantages = checked(credit, groups, probe or Probe()).times(credit.weight)
@@ -49,18 +49,23 @@ def checked(credit: Credit, groups: Sequence[Group], probe: Probe) -> Advantages
         raise ComponentError(
             f"credit {credit.type}: got {short(given)}, expected `Advantages(values)`, one array per kept trajectory"
         )
+    if given.targets is None and "critic" in credit.needs:
+        raise ComponentError(f"credit {credit.type}: got no targets for the critic that it needs, expected some")
+    if given.targets is not None and "critic" not in credit.needs:
+        raise ComponentError(f"credit {credit.type}: got targets for a critic that it does not need, expected None")
     values = _arrays(given.values, groups, f"credit {credit.type}")
     targets = None if given.targets is None else _arrays(given.targets, groups, f"credit {credit.type}, targets")
     return Advantages(values, targets)
 
 
 def _arrays(given: Any, groups: Sequence[Group], where: str) -> Numbers:
-    kept = [t for g in groups for t in g.kept]
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != len(kept):
+    trajectories = kept(groups)
+    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != len(trajectories):
         raise ComponentError(
-            f"{where}: got {short(given)}, expected a list of {len(kept)} arrays, one per kept trajectory"
+            f"{where}: got {short(given)}, expected a list of {len(trajectories)} arrays, one per kept trajectory"
         )
-    return [_array(part, t, f"{where}: trajectory {i}") for i, (t, part) in enumerate(zip(kept, given, strict=True))]
+    pairs = zip(trajectories, given, strict=True)
+    return [_array(part, t, f"{where}: trajectory {i}") for i, (t, part) in enumerate(pairs)]
 
 
 def _array(part: Any, trajectory: Trajectory, where: str) -> NDArray[np.float64]:

@@ -83,13 +83,13 @@ class StepLoss:
         Each step draws its own seed from `seed`. `total` sums counts, an int64 tensor [terms, 2], over all processes;
         the weights then add up to 1 over all of them together. It is called once, in every process.
         """
-        dice = Random(f"{seed}/{step}").getrandbits(32)
+        step_seed = Random(f"{seed}/{step}").getrandbits(32)
         signal = rows_with_signal(table)
         chosen, counts = [], []
         for name, term in named(terms):
             if not (weight := term.weight_at(step)):
                 continue
-            selection = valid(name, term, table, term.select(table, dice))
+            selection = valid(name, term, table, term.select(table, step_seed))
             computed = selection._replace(rows=selection.rows & signal) if term.follows_credit else selection
             row_weight, rows = normaliser(table, selection.rows, term.normalise, term.constant)
             # A figure is a mean, also where the loss is divided by a constant.

@@ -12,7 +12,7 @@ from sdsearch.contracts.credit import Numbers, Probe
 from sdsearch.contracts.environment import Grammar
 from sdsearch.contracts.hint import Hints, Teacher, hint_at
 from sdsearch.core.tokens import TokenTable
-from sdsearch.core.trajectory import Fork, Group, Span, Trajectory
+from sdsearch.core.trajectory import Fork, Group, Span, Trajectory, kept
 from sdsearch.core.usage import Clock
 from sdsearch.errors import ContextError
 from sdsearch.learning.processes import Processes
@@ -47,7 +47,7 @@ class ModelProbe(Probe):
 
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         """See `Probe`. Raises `ContextError` when a hint and its episode do not fit the model."""
-        table = TokenTable.build(groups, [np.full(t.sampled, np.nan) for g in groups for t in g.kept])
+        table = TokenTable.build(groups, [np.full(t.sampled, np.nan) for t in kept(groups)])
         rows = torch.ones(len(table), dtype=torch.bool)
         if hints is not None:
             places = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
@@ -59,7 +59,7 @@ class ModelProbe(Probe):
             for part in (whole[wanted[whole]] for whole in table_batches(table, wanted, self.budget)):
                 logits = self.weights.score(teacher, table.at(part), hints)
                 logprobs[part.cpu()] = pick(logits, table.token[part]).double().cpu()
-        return _cut(logprobs, [t.sampled for g in groups for t in g.kept])
+        return _cut(logprobs, [t.sampled for t in kept(groups)])
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
         """See `Probe`. Each answer is tokenised once, as the protocol writes it, and put after the recorded tokens.
@@ -70,7 +70,7 @@ class ModelProbe(Probe):
         rows: list[Row] = []
         tokens: list[int] = []
         shapes: list[tuple[int, int]] = []
-        for trajectory in (t for g in groups for t in g.kept):
+        for trajectory in kept(groups):
             boundaries = _boundaries(trajectory)
             shapes.append((len(boundaries), len(trajectory.question.answers)))
             for seen in boundaries:
@@ -95,10 +95,8 @@ class ModelProbe(Probe):
                 done += len(logits)
         means = np.array([float(p.mean()) for p in torch.split(logprobs, [len(at) for _, _, at in rows])])
         scored, ends = [], np.cumsum([turns * answers for turns, answers in shapes])
-        kept = [t for g in groups for t in g.kept]
-        for trajectory, (turns, answers), cells in zip(
-            kept, shapes, np.split(means, ends[:-1]) if shapes else [], strict=True
-        ):
+        parts = np.split(means, ends[:-1]) if shapes else []
+        for trajectory, (turns, answers), cells in zip(kept(groups), shapes, parts, strict=True):
             table = np.full((len(trajectory.actions) + 1, answers), np.nan)
             table[:turns] = cells.reshape(turns, answers)
             scored.append(table)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sdsearch.contracts.credit import Numbers
-from sdsearch.core.trajectory import Group
+from sdsearch.core.trajectory import Group, kept
 from sdsearch.policy.batching import Row, row_batches
 from sdsearch.policy.policy import Policy
 
@@ -97,7 +97,7 @@ class Critic:
 
 def _batches(groups: Sequence[Group], budget: int) -> Iterator[list[Row]]:
     rows: list[Row] = []
-    for trajectory in (t for g in groups for t in g.kept):
+    for trajectory in kept(groups):
         at, start = [], 0
         for segment in trajectory.segments[1:]:
             at += [start + i for i in range(len(segment.logprobs))]

@@ -6,13 +6,11 @@ All of it is computed from log-probabilities: float32 then holds for any finite 
 from __future__ import annotations
 
 from math import log
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Divergence = Literal["jsd", "forward_kl", "reverse_kl", "mse"]
-Tail = Literal["bucket", "renormalise", "drop"]
+from sdsearch.contracts.loss import Divergence, Tail
 
 LIMIT = 20.0
 """Log-ratios are clamped to this size before `exp`, which would overflow."""

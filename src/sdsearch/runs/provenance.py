@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sdsearch.config.component import Component
+from sdsearch.config.component import Component, Settings
 from sdsearch.errors import CheckpointError
 from sdsearch.runs.checkpoint import digest
 from sdsearch.runs.old_runs import ahead
@@ -96,8 +96,12 @@ def code(experiment: Experiment) -> dict[str, str]:
 
 
 def sources(experiment: Experiment) -> dict[str, Path]:
-    """Return the files of the components in a spec, and of those that they derive from, by `module:Class`."""
-    classes = {c for part in parts(experiment) for c in type(part).__mro__ if issubclass(c, Component)}
+    """Return the files of the components in a spec, and of what they derive from, by `module:Class`.
+
+    Without the contracts: they say what a component has to do, not what one does.
+    """
+    bases = {c for part in parts(experiment) for c in type(part).__mro__ if issubclass(c, Settings)}
+    classes = {c for c in bases if not c.__module__.startswith(("sdsearch.contracts.", "sdsearch.config."))}
     files = {c: getattr(sys.modules.get(c.__module__), "__file__", None) for c in classes if "family" not in vars(c)}
     return {f"{c.__module__}:{c.__qualname__}": Path(f) for c, f in files.items() if f and Path(f).is_file()}
 

@@ -72,7 +72,11 @@ def write(settings: Study, planned: Sequence[Job], failed: Mapping[Job, str]) ->
 
 
 def unchanged(jobs: Sequence[Job]) -> None:
-    """Raise `StudyError` when a run that is there was made from another spec, or by other code, than is there now."""
+    """Raise `StudyError` when a run that is there was made from another spec, or by other code, than is there now.
+
+    Old and new figures must not meet in one table. Code of this package changes with its commit, which the checklist
+    tells; code from elsewhere has no such name.
+    """
     changes = {job.experiment.folder: change for job in jobs if (change := changed(job))}
     if changes:
         arms = "\n".join(f"  {move(p)}" for p in dict.fromkeys(folder.parent for folder in changes))

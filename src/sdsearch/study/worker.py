@@ -46,5 +46,5 @@ if __name__ == "__main__":
     except SdsearchError as error:
         sys.exit(str(error))
     except KeyboardInterrupt as error:
-        print(error or "interrupted; the same study goes on from the last checkpoint", file=sys.stderr)
+        print(str(error) or "interrupted; the same study goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

@@ -56,7 +56,7 @@ class Fickle:
 def recorder(path: Path) -> RecordedSearcher:
     recording = Recording(path)
     if not recording.header:
-        recording.append([{"schema": "sdsearch.retrieval.cached/1", "corpus": "", "retriever": {}}])
+        recording.append([{"schema": "sdsearch.retrieval/1", "corpus": "", "retriever": {}}])
     return RecordedSearcher(recording, Fickle())
 
 
@@ -88,7 +88,7 @@ def test_what_is_written_reads_back_to_the_bit(corpus: JsonlPassages, tmp_path: 
     assert answers == of.open().search(queries, 3)
     assert Recorded(path=path).open().search(queries, 3) == answers
     header, *lines = map(json.loads, path.read_text(encoding="ascii").splitlines())
-    assert header["schema"] == "sdsearch.retrieval.cached/1"
+    assert header["schema"] == "sdsearch.retrieval/1"
     assert len(header["corpus"]) == 64
     assert header["retriever"]["type"] == "exact"
     assert str(tmp_path) not in path.read_text()
@@ -176,8 +176,8 @@ def test_half_a_last_line_is_dropped_and_recorded_again(tmp_path: Path, cut: int
         ('{"query": "a", "k": 0, "hits": [["a0", 1.0]]}', "got 1 hits, expected a list of at most 0"),
         ('{"passage": {"id": "x"}}', "TypeError"),
         (
-            '{"schema": "sdsearch.retrieval.cached/9"}',
-            "schema is 'sdsearch.retrieval.cached/9', expected 'sdsearch.retrieval.cached/1'",
+            '{"schema": "sdsearch.retrieval/9"}',
+            "schema is 'sdsearch.retrieval/9', expected 'sdsearch.retrieval/1'",
         ),
     ],
 )

@@ -58,6 +58,10 @@ class BareList(Says):
 
 
 class WrongTargets(Says):
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"critic"})
+
     def advantages(self, groups: Sequence[Group], probe: Probe) -> Any:
         values = super().advantages(groups, probe).values
         return Advantages(values, [np.zeros(1) for _ in values])

@@ -41,7 +41,7 @@ PLUGINS = [folder.removeprefix("sdsearch.") for folder in FOLDERS.values()]
 
 
 def imports(path: Path, inside_functions: bool = True) -> Iterator[str]:
-    """Yield the modules of ours that a file imports: at its top, under TYPE_CHECKING, and inside functions."""
+    """Yield the modules of ours that a file imports: at its top, under TYPE_CHECKING, inside functions, by name."""
     ahead: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while ahead:
         node = ahead.pop()
@@ -50,6 +50,8 @@ def imports(path: Path, inside_functions: bool = True) -> Iterator[str]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [a.value for a in node.args if isinstance(a, ast.Constant)]
         for name in names:
             module = name if name in FILES else name.rpartition(".")[0]
             if module in FILES and module != "sdsearch":  # its face holds a version and no arrow

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, model_validator
 
 from sdsearch.agents.scripted import Scripted
-from sdsearch.config.component import Settings, families
+from sdsearch.config.component import Component, Settings
+from sdsearch.config.discovery import FOLDERS
 from sdsearch.config.yaml import parse, write
+from sdsearch.contracts.families import FAMILIES
 from sdsearch.contracts.loss import Schedule
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
@@ -112,8 +114,10 @@ def test_every_field_of_every_section_is_described() -> None:
 
 
 def test_families_are_sorted() -> None:
-    names = list(families())
+    names = list(FAMILIES)
     assert names == sorted(names)
+    contracts = [c for c in Component.__subclasses__() if c.__module__.startswith("sdsearch.contracts.")]
+    assert set(names) == {c.family for c in contracts} == set(FOLDERS)
     assert {"agent", "corpus", "credit", "dataset", "embedder", "hint", "protocol", "retriever", "term"} <= set(names)
 
 

@@ -180,8 +180,8 @@ def catalogue(
     name: Annotated[str | None, typer.Argument(help="Show what can be set in this component of the family.")] = None,
 ) -> None:
     """Show what a spec can name: the components, by family, and the specs that come with sdsearch."""
-    from sdsearch.config.catalogue import components, family_of, parameters, specs
-    from sdsearch.config.component import families
+    from sdsearch.config.catalogue import components, parameters, specs
+    from sdsearch.contracts.families import FAMILIES, family_of
 
     if family and name:
         table = Table("parameter", "default", "what it is", box=None, pad_edge=False)
@@ -189,7 +189,7 @@ def catalogue(
             table.add_row(*parameter)
     else:
         table = Table("family", "type", "what it is", box=None, pad_edge=False)
-        chosen = [family_of(family)] if family else families().values()
+        chosen = [family_of(family)] if family else FAMILIES.values()
         for entry in [*(e for f in chosen for e in components(f)), *(specs() if not family else ())]:
             table.add_row(*entry)
     Console(highlight=False).print(table)

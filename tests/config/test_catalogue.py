@@ -3,10 +3,10 @@
 import pytest
 
 from sdsearch.config.catalogue import components, parameters, shown
-from sdsearch.config.component import families
+from sdsearch.contracts.families import FAMILIES
 from sdsearch.objectives.credit.group_mean import GroupMean
 
-MEMBERS = [(family, entry.name) for family in families().values() for entry in components(family)]
+MEMBERS = [(family, entry.name) for family in FAMILIES.values() for entry in components(family)]
 
 
 @pytest.mark.parametrize(("family", "name"), MEMBERS, ids=[f"{family.family}-{name}" for family, name in MEMBERS])

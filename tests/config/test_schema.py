@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 import sdsearch
 from sdsearch.cli import app
-from sdsearch.config.component import families
 from sdsearch.config.discovery import FOLDERS, known
 from sdsearch.config.load import KINDS
 from sdsearch.config.schema import compose
 from sdsearch.config.yaml import parse
+from sdsearch.contracts.families import FAMILIES
 from sdsearch.errors import SpecError
 from sdsearch.spec import Experiment
 
@@ -124,7 +124,7 @@ def test_types_descriptions_defaults_and_bounds_are_in_it() -> None:
     definitions = compose()["$defs"]
     for family in ("credit", "term", "hint", "retriever", "agent", "dataset"):
         named = [definitions[c["$ref"].rpartition("/")[2]] for c in definitions[family]["anyOf"] if "$ref" in c]
-        assert sorted(n for d in named for n in d["properties"]["type"]["enum"]) == known(families()[family])
+        assert sorted(n for d in named for n in d["properties"]["type"]["enum"]) == known(FAMILIES[family])
         assert all(d["properties"]["type"]["description"] and d["required"][0] == "type" for d in named)
     steps = definitions["Train"]["properties"]["steps"]
     assert (steps["default"], steps["minimum"], steps["type"]) == (100, 1, "integer")

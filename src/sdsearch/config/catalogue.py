@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sdsearch
-from sdsearch.config.component import Component, families, resolve
+from sdsearch.config.component import Component, resolve
 from sdsearch.config.discovery import known
-from sdsearch.config.words import quoted, suggest
+from sdsearch.config.words import quoted
 from sdsearch.errors import ComponentError
 
 SPECS = Path(sdsearch.__file__).parent / "specs"
@@ -28,15 +28,6 @@ class Parameter(NamedTuple):
     name: str
     default: str
     about: str
-
-
-def family_of(name: str) -> type[Component]:
-    """Return a family. Raises `ComponentError` when there is none of that name."""
-    chosen = families()
-    if name not in chosen:
-        listed = f"{', '.join(chosen)}{suggest(name, chosen)}"
-        raise ComponentError(f"unknown family {quoted(name)}, expected one of {listed}")
-    return chosen[name]
 
 
 def components(family: type[Component]) -> list[Entry]:

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from sdsearch.config.catalogue import family_of, first_line
-from sdsearch.config.component import FAMILY, resolve
+from sdsearch.config.catalogue import first_line
+from sdsearch.config.component import FAMILY, families, resolve
 from sdsearch.config.discovery import known
 from sdsearch.config.load import DEFAULT, model_of
 from sdsearch.errors import ComponentError
@@ -71,9 +71,10 @@ def gather(family: str) -> tuple[dict[str, type[BaseModel]], dict[str, str]]:
     """Return the members of a family by name, and for those that cannot be used the reason."""
     members: dict[str, type[BaseModel]] = {}
     broken: dict[str, str] = {}
-    for name in known(family_of(family)):
+    contract = families()[family]
+    for name in known(contract):
         try:
-            members[name] = resolve(family_of(family), name)
+            members[name] = resolve(contract, name)
         except ComponentError as error:
             broken[name] = str(error)
     return members, broken
@@ -86,7 +87,7 @@ def choice(family: str, members: dict[str, str], broken: dict[str, str], definit
     by_path = [{"type": "object", "properties": {"type": t}, "required": ["type"]} for t in (DOTTED, *unusable)]
     texts = [{"enum": bare}] if bare else []
     refs = [{"$ref": f"#/$defs/{d}"} for d in dict.fromkeys(members.values())]
-    return {"description": first_line(family_of(family).__doc__), "anyOf": [*refs, *texts, *by_path, DOTTED]}
+    return {"description": first_line(families()[family].__doc__), "anyOf": [*refs, *texts, *by_path, DOTTED]}
 
 
 def add_type(definition: Schema, name: str) -> None:

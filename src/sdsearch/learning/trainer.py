@@ -53,7 +53,7 @@ class Trainer:
         """Open all that the spec names and take the run's folder; with `resume` go back to its newest checkpoint.
 
         Raises `SpecError` for a spec that cannot be trained, `ModelError` for a model without weights,
-        `CheckpointError` for a run folder that is in the way.
+        `CheckpointError` for a run folder that is in the way or cannot be gone on with.
         """
         settings, objective = experiment.train, experiment.objective
         if objective is None:

@@ -51,7 +51,7 @@ def imports(path: Path, inside_functions: bool = True) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            names = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            names = [str(a.value) for a in node.args if isinstance(a, ast.Constant)]
         for name in names:
             module = name if name in FILES else name.rpartition(".")[0]
             if module in FILES and module != "sdsearch":  # its face holds a version and no arrow

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sdsearch.contracts.agent import Agent, Reply
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.contracts.environment import Grammar
 from sdsearch.core.question import Question
 from sdsearch.core.safe_text import CONTROL
@@ -25,7 +26,7 @@ HELP = "write `s QUERY` to search, `a ANSWER` to answer, or what an agent would 
 class Human(Agent):
     """A person at the terminal: `s QUERY` searches, `a ANSWER` answers, a line with a tag is sent as it is."""
 
-    def open(self, grammar: Grammar) -> HumanSession:
+    def open(self, grammar: Grammar, model: LanguageModel | None = None) -> HumanSession:
         """Return the session, which uses standard input and output."""
         return HumanSession(grammar, Console(highlight=False))
 
@@ -38,7 +39,7 @@ class HumanSession:
         self.grammar, self.console = grammar, console
         self.episodes = 0
 
-    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
+    def reset(self, questions: Sequence[Question], seeds: Sequence[int], greedy: bool = False) -> None:
         """Begin one episode per question."""
         self.episodes, self.begun = len(questions), set[int]()
 

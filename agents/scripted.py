@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from sdsearch.contracts.agent import Agent, Reply
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.contracts.environment import Action, Grammar
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Role, Segment
@@ -36,7 +37,7 @@ class Scripted(Agent):
     misread: float = Probability
     """How often the final answer is a title from the last results."""
 
-    def open(self, grammar: Grammar) -> ScriptedSession:
+    def open(self, grammar: Grammar, model: LanguageModel | None = None) -> ScriptedSession:
         """Return the session."""
         return ScriptedSession(self, grammar)
 
@@ -101,9 +102,10 @@ class ScriptedSession:
         """Take the settings and the grammar that it writes in."""
         self.settings, self.grammar = settings, grammar
 
-    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
+    def reset(self, questions: Sequence[Question], seeds: Sequence[int], greedy: bool = False) -> None:
         """Begin one episode per question. Each row draws from its own stream, whatever the others do."""
-        self.scripts = [Script(self.settings, q, random.Random(f"{seed}/{i}/{q.id}")) for i, q in enumerate(questions)]
+        pairs = zip(questions, seeds, strict=True)
+        self.scripts = [Script(self.settings, question, random.Random(seed)) for question, seed in pairs]
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         """Act once in each of `rows`."""

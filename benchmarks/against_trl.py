@@ -15,26 +15,26 @@ import random
 import statistics
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from sdsearch.core.question import Question
-from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
 from sdsearch.core.usage import Clock
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.learner import Learner
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
-from sdsearch.learning.update import update
 from sdsearch.policy.policy import Policy
-from sdsearch.spec import Objective, Train
+from sdsearch.spec import load
 from sdsearch.warmstart.command import build
 from sdsearch.warmstart.spec import Shape
 
 QUESTIONS, GROUP, STEPS = 8, 8, 6
 PROMPT, ACTION, READ = 32, 24, 80
+SPEC = Path(__file__).parents[1] / "specs" / "grpo.yaml"
 
 
 def policy() -> Policy:
@@ -68,26 +68,16 @@ def groups(model: Policy) -> list[Group]:
     return batch
 
 
-class Spec:
-    """As much of an experiment as one update needs."""
-
-    seed = 0
-    train = Train(tokens_per_batch=1 << 20)
-    objective = Objective.model_validate({"credit": [{"type": "group_mean"}], "terms": [{"type": "clipped_pg"}]})
-
-
 def ours() -> list[float]:
     """Return the seconds of each update."""
     model = policy()
     played = groups(model)
-    optimizer = torch.optim.AdamW(model.model.parameters(), lr=1e-6)
-    teachers, processes, times = Teachers(model, set(), 0.0), Processes(Accelerator(cpu=True)), []
+    spec = load(SPEC, ["train={tokens_per_batch: 1048576, learning_rate: 1.0e-6, warmup_steps: 0}"])
+    learner, stage, times = Learner(spec, Processes(Accelerator(cpu=True)), policy=model), spec.stage(0), []
     for step in range(STEPS):
-        clock = Clock()
-        with clock.timing("train"):
-            table = TokenTable.build(played, step_advantages(Spec.objective.credit, played).values)
-        update(Spec, processes, teachers, optimizer, table, step, clock)  # type: ignore[arg-type]
-        times.append(clock.seconds["train"])
+        since = time.perf_counter()
+        learner.learn(played, step_advantages(stage.objective.credit, played), stage, step, Clock())
+        times.append(time.perf_counter() - since)
     return times
 
 

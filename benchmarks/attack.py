@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from sdsearch.core.answers import exact_match
 from sdsearch.core.question import Hit, Passage, Question
-from sdsearch.envs.search import SearchEnv
+from sdsearch.envs.search_env import SearchEnv
 
 GOLD = "Paris"
 ASK = "<search>tower city</search>"

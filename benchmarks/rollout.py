@@ -17,15 +17,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
-from sdsearch.agents.local import Local, LocalSession
-from sdsearch.contracts.engine import Completion
+from sdsearch.agents.engines.transformers import TransformersSampler
+from sdsearch.agents.policy import PolicySession
+from sdsearch.contracts.engine import Completion, Prompt
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock
-from sdsearch.policy.kv_cache import Context
-from sdsearch.policy.policy import Policy
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.order import choose
 from sdsearch.spec import load
 
@@ -34,18 +32,11 @@ SEARCH = ["environment.retriever={type: bm25, corpus: atlas}"]
 
 
 class Forgetful(TransformersSampler):
-    """Keeps the tokens of each context in place of its cache, and reads them all again in every turn."""
+    """Forgets its cache after every turn, and reads each context again."""
 
-    def reset(self, seed: int, greedy: bool = False) -> None:
-        super().reset(seed, greedy)
-        self.past: dict[int, tuple[int, ...]] = {}
-
-    def sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
-        self.context, self.rows, self.unread = Context(self.policy), [], {}
-        texts = [(*self.past.get(row, ()), *new) for row, new in zip(rows, added, strict=True)]
-        done = super().sample(rows, texts, room)
-        self.past = {row: (*text, *turn.tokens) for row, text, turn in zip(rows, texts, done, strict=True)}
-        return done
+    def sample(self, prompts: Sequence[Prompt], stops: Sequence[str]) -> list[Completion]:
+        self.reset(self.greedy)
+        return super().sample(prompts, stops)
 
 
 class Counting(Policy):
@@ -70,17 +61,13 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
     spec = load(SPEC, [*SEARCH, *options.set])
-    assert isinstance(spec.agent, Local)
-    loaded = Policy.load(spec.agent)
+    loaded = Policy.load(spec.model, spec.sampling.temperature)
     policy = Counting(loaded.model, loaded.codec, loaded.temperature)
-    grammar, env_factory, questions = (
-        spec.environment.protocol,
-        SearchEnvFactory(spec.environment),
-        spec.data.train.questions(),
-    )
+    grammar, env_factory, questions = spec.environment.grammar, spec.environment.open(), spec.questions("train")
+    model = language_model(spec.model, spec.sampling, policy)
     arms = {
-        "cache kept": LocalSession(policy, Transformers().open(policy, grammar.stop), grammar, spec.agent),
-        "read again": LocalSession(policy, Forgetful(policy, grammar.stop, Transformers()), grammar, spec.agent),
+        "cache kept": PolicySession(grammar, model),
+        "read again": PolicySession(grammar, model._replace(sampler=Forgetful(policy))),
     }
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     places = dict.fromkeys(arms, 0)

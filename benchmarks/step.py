@@ -17,15 +17,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from sdsearch.agents.local import LocalSession
-from sdsearch.core.tokens import TokenTable
 from sdsearch.core.usage import Clock
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.learner import Learner
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
-from sdsearch.learning.update import update
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.order import choose
 from sdsearch.spec import load
 
@@ -39,14 +36,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
-    arms = {name: load(SPECS / file, options.set) for name, file in ARMS.items()}
+    # A rate that moves nothing: both arms play with the same weights in every round.
+    still = ["train.learning_rate=1e-30", *options.set]
+    arms = {name: load(SPECS / file, still) for name, file in ARMS.items()}
     first = arms["GRPO"]
-    env_factory, questions = SearchEnvFactory(first.environment), first.data.train.questions()
-    session = first.agent.open(first.environment.protocol)
-    assert isinstance(session, LocalSession)
-    teachers = Teachers(session.policy, set(), 0.0)
-    optimizer = torch.optim.AdamW(session.policy.model.parameters(), lr=0.0)
+    env_factory, questions = first.environment.open(), first.questions("train")
     processes = Processes(Accelerator(mixed_precision=first.train.precision))
+    policy = Policy.load(first.model, first.sampling.temperature)
+    learners = {name: Learner(arm, processes, policy=policy) for name, arm in arms.items()}
+    session = first.agent.open(first.environment.grammar, language_model(first.model, first.sampling, policy))
     times: dict[str, list[dict[str, float]]] = {name: [] for name in arms}
     for turn in range(options.rounds + 1):
         # Play it once unmeasured: else the arm that goes first would pay for queries that the other finds in the cache.
@@ -57,10 +55,8 @@ def main() -> None:
             clock, since = Clock(), time.perf_counter()
             asked = choose(questions, turn, arm.train.questions, arm.seed)
             groups = collect(env_factory, session, asked, arm.train.group, turn, clock=clock)
-            assert arm.objective is not None
-            with clock.timing("train"):
-                table = TokenTable.build(groups, step_advantages(arm.objective.credit, groups).values)
-            update(arm, processes, teachers, optimizer, table, 10_000, clock)
+            stage = arm.stage(0)
+            learners[name].learn(groups, step_advantages(stage.objective.credit, groups), stage, 10_001, clock)
             times[name].append({**clock.seconds, "whole step": time.perf_counter() - since})
     parts = ("generate", "retrieve", "score", "train", "whole step")
     print(

@@ -19,7 +19,7 @@ import torch
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.session import open_session
 from sdsearch.spec import Experiment, load
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -35,8 +35,8 @@ def tier(text: str) -> tuple[str, Experiment]:
 
 def played(spec: Experiment, questions: int, split: str) -> tuple[list[Group], list[float]]:
     """Play the first questions in steps like those of training; return their groups and each step's seconds."""
-    asked = (spec.data.train if split == "train" else spec.data.test).questions()[:questions]
-    session, env_factory = spec.agent.open(spec.environment.protocol), SearchEnvFactory(spec.environment)
+    asked = spec.questions("train" if split == "train" else "test")[:questions]
+    session, env_factory = open_session(spec), spec.environment.open()
     groups: list[Group] = []
     seconds = []
     for start in range(0, len(asked), spec.train.questions):

@@ -9,8 +9,12 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter
 
 from sdsearch.contracts.environment import Grammar, Reward
+from sdsearch.core.answers import exact_match, f1
 from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Trajectory, Turn
+
+LONGEST_TITLE = 200
+"""Characters of a title that are recorded with a hit."""
 
 
 class Search(NamedTuple):
@@ -95,7 +99,9 @@ class Episode:
 
     def observe(self, hits: Sequence[Hit]) -> str:
         """Take the hits of the query that `act` returned, best first, and return what the agent is shown."""
-        self.turns.append(Turn("search", self._take(), tuple(h.passage.id for h in hits)))
+        found = [(h.passage.id, _recorded(h.passage.title), float(h.score)) for h in hits]
+        ids, titles, scores = zip(*found, strict=True) if found else ((), (), ())
+        self.turns.append(Turn("search", self._take(), ids, titles, scores))
         self.shown = self.grammar.render_hits(hits)
         return self.shown
 
@@ -109,6 +115,21 @@ class Episode:
         """End the episode between two turns, such as for "context_full", and score it."""
         self._check()
         return self._end(stop_reason, self.scorer.score(self.answer, self.question.answers))
+
+    def metrics(self) -> dict[str, float]:
+        """Return the figures that every report needs."""
+        question, answer = self.question, self.answer
+        gold, seen = set(question.gold), {h for t in self.turns for h in t.hits}
+        queries = [t.text for t in self.turns if t.kind == "search"]
+        return {
+            "exact_match": exact_match(answer, question.answers),
+            "f1": f1(answer, question.answers),
+            "searches": float(len(queries)),
+            "repeated": float(len(queries) - len(set(queries))),
+            "empty": float(sum(blank(t) for t in self.turns)),
+            "invalid": sum(t.kind == "invalid" for t in self.turns) / max(1, len(self.turns)),
+            "gold_recall": len(gold & seen) / len(gold) if gold else 0.0,
+        }
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore` needs, ready for JSON. Raises `RuntimeError` while a search is under way."""
@@ -126,7 +147,7 @@ class Episode:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back (or forward) to a state; the question may be another one."""
         self.question = TypeAdapter(Question).validate_python(state["question"])
-        self.turns = [Turn(t["kind"], t["text"], tuple(t["hits"])) for t in state["turns"]]
+        self.turns = [TypeAdapter(Turn).validate_python(turn) for turn in state["turns"]]
         self.shown, self.stop_reason = state["shown"], state["stop_reason"]
         self.reward, self.outage = state["reward"], state["outage"]
         self._query = None
@@ -146,6 +167,17 @@ class Episode:
             raise RuntimeError(f"the episode has ended ({self.stop_reason}): begin another one")
         if self._query is not None:
             raise RuntimeError(f"the search {self._query!r} is under way: `observe` its hits first, or `lose` it")
+
+
+def blank(turn: Turn) -> bool:
+    """Say whether a search asked for nothing: without a letter or digit, or so blank that the protocol refused it."""
+    refused = (turn.kind, turn.text) == ("invalid", "empty search")
+    return refused or (turn.kind == "search" and not any(map(str.isalnum, turn.text)))
+
+
+def _recorded(title: str) -> str:
+    """Return a title that can be written down and read: no lone surrogates, and not a whole text."""
+    return title[:LONGEST_TITLE].encode("utf-8", "replace").decode()
 
 
 def boundary(trajectory: Trajectory, turn: int) -> dict[str, Any]:

@@ -1,275 +1,94 @@
-"""Multi-turn question answering by search, for Gymnasium: text in, text out."""
+"""Multi-turn question answering by search: what a spec's `environment` is unless it names another type."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-import gymnasium
-import numpy as np
-from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Tuple
-from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import Field
 
-from sdsearch.contracts.data import Dataset
-from sdsearch.contracts.environment import Grammar, Reward
-from sdsearch.contracts.retrieval import Retriever, Searcher
-from sdsearch.core.question import Question
-from sdsearch.envs.any_text import AnyText
-from sdsearch.envs.episode import Episode, Search
-from sdsearch.errors import RetrieverUnavailable
-from sdsearch.retrieval.cached import Cached
+from sdsearch.contracts.environment import EnvFactory, Environment, Grammar, Reward
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.trajectory import Trajectory
+from sdsearch.retrieval.cached import Cached, Patience
+
+if TYPE_CHECKING:
+    from sdsearch.envs.search_env import SearchVectorEnv
 
 
-class Game:
-    """Begins episodes and plays their turns. Components may be given as objects, names, or mappings with `type`."""
+class Search(Environment):
+    """Questions are answered by searching a corpus, turn by turn."""
 
-    def __init__(
-        self,
-        *,
-        questions: Sequence[Question] | None = None,
-        searcher: Searcher | None = None,
-        data: Dataset | Mapping[str, Any] | None = None,
-        retriever: Retriever | Mapping[str, Any] | None = None,
-        grammar: Grammar | Mapping[str, Any] | str = "search_r1",
-        reward: Reward | Mapping[str, Any] | str = "exact_match",
-        max_turns: int = 5,
-        top_k: int = 3,
-        on_invalid: Literal["retry", "end"] = "retry",
-    ) -> None:
-        """Take `questions` or the dataset `data` that gives them, and an opened `searcher` or a `retriever` to open.
-
-        A retriever that is opened here is given a cache and patience; an opened searcher is taken as it is.
-
-        Raises `ValueError` for a wrong setting.
-        """
-        if (questions is None) == (data is None):
-            raise ValueError("expected either `questions` or `data`")
-        if (searcher is None) == (retriever is None):
-            raise ValueError("expected either `searcher` or `retriever`")
-        if max_turns < 1 or top_k < 1:
-            raise ValueError(f"got max_turns={max_turns} and top_k={top_k}, expected at least 1")
-        if on_invalid not in ("retry", "end"):
-            raise ValueError(f'got on_invalid={on_invalid!r}, expected "retry" or "end"')
-        self.grammar, self.reward = component(Grammar, grammar), component(Reward, reward)
-        self.questions = component(Dataset, data).questions() if questions is None else questions
-        self.searcher = Cached(component(Retriever, retriever).open()) if searcher is None else searcher
-        self.max_turns, self.top_k, self.on_invalid = max_turns, top_k, on_invalid
-        if not self.questions:
-            raise ValueError("got no questions, expected at least one")
-
-    def draw(self, dice: np.random.Generator) -> Question:
-        """Return a random question."""
-        return self.questions[int(dice.integers(len(self.questions)))]
-
-    def begin(self, question: Question) -> Episode:
-        """Return a new episode."""
-        return Episode(question, self.grammar, self.reward, self.max_turns, self.on_invalid)
-
-    def play(self, episodes: Sequence[Episode], actions: Sequence[str]) -> None:
-        """Take one action in each of `episodes`; all searches are one retrieval batch, without doubles.
-
-        An outage ends the episodes that wanted to search and shows them nothing. Every other error is a fault of the
-        program and passes through.
-        """
-        outcomes = [(episode, episode.act(text)) for episode, text in zip(episodes, actions, strict=True)]
-        asking = [(episode, outcome.query) for episode, outcome in outcomes if isinstance(outcome, Search)]
-        queries = list(dict.fromkeys(query for _, query in asking))
-        if not queries:
-            return
-        try:
-            hits = dict(zip(queries, self.searcher.search(queries, self.top_k), strict=True))
-        except RetrieverUnavailable as error:
-            for episode, _ in asking:
-                episode.lose(str(error))
-        else:
-            for episode, query in asking:
-                episode.observe(hits[query])
-
-
-def component(family: type[Any], given: Any) -> Any:
-    """Return a component from itself, its name, or a mapping with `type`."""
-    return TypeAdapter(family).validate_python(dict(given) if isinstance(given, Mapping) else given)
-
-
-Flags = NDArray[np.bool_]
-
-
-class SearchEnv(gymnasium.Env[str, str]):
-    """One episode at a time. An action is all that the agent wrote in one turn; see `Game` for the settings.
-
-    The first observation is the prompt, later ones are what to append, and after the end there is nothing ("").
-    `terminated` means that the agent answered (or, with `on_invalid="end"`, failed to act); `truncated` that the turns
-    were used up or the retriever could not be reached. `info["stop_reason"]` tells them apart.
-    """
-
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
-
-    def __init__(self, **settings: Any) -> None:
-        """Take the settings of `Game`."""
-        self.game = Game(**settings)
-        self.observation_space, self.action_space = AnyText(), AnyText()
-        self._episode: Episode | None = None
+    retriever: Retriever
+    """What is searched."""
+    patience: Patience = Patience()
+    """How long a search may take before it is an outage."""
+    protocol: Grammar = Field(default="search_r1", validate_default=True)
+    """How prompts, actions and observations are written."""
+    reward: Reward = Field(default="exact_match", validate_default=True)
+    """What an answer is worth."""
+    top_k: int = Field(3, ge=1)
+    """The number of passages that a search returns."""
+    on_invalid: Literal["retry", "end"] = "retry"
+    """What follows an invalid action: a notice and the next turn, or the end of the episode."""
 
     @property
-    def episode(self) -> Episode:
-        """The current episode. Raises `ResetNeeded` when there is none."""
-        if self._episode is None:
-            raise ResetNeeded("no episode has begun: call `reset` first")
-        return self._episode
+    def grammar(self) -> Grammar:
+        return self.protocol
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin an episode about `options["question"]`, or else about a random question."""
-        super().reset(seed=seed)
-        asked = allowed(options, "question").get("question")
-        self._episode = self.game.begin(asked or self.game.draw(self.np_random))
-        return self._episode.shown, report(self._episode)
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Take one action. Raises `ResetNeeded` after the end."""
-        episode = self.episode
-        if episode.stop_reason is not None:
-            raise ResetNeeded(f"the episode has ended ({episode.stop_reason}): call `reset` first")
-        self.game.play([episode], [action])
-        return episode.shown, episode.reward, episode.terminated, episode.truncated, report(episode)
-
-    def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs, ready for JSON."""
-        return {"episode": self.episode.state(), "dice": self.np_random.bit_generator.state}
-
-    def restore(self, state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Go back to a state and return what the agent was shown last."""
-        self._episode = self.game.begin(self.game.questions[0])
-        self._episode.restore(state["episode"])
-        self.np_random.bit_generator.state = state["dice"]
-        return self._episode.shown, report(self._episode)
+    def open(self) -> SearchEnvFactory:
+        """Return what makes the environments; the retriever is opened when it is first needed."""
+        return SearchEnvFactory(self)
 
 
-class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
-    """Many episodes at once, with one retrieval batch a turn; see `SearchEnv` for the texts, `Game` for the settings.
+class SearchEnvFactory(EnvFactory):
+    """Makes search environments that share one searcher: its index is loaded once."""
 
-    There is no automatic reset: an episode that has ended ignores further actions (its observation is "", its reward 0)
-    until `reset` begins another one, everywhere or where `options["reset_mask"]` is true. `reset` takes the questions
-    from `options["questions"]`, one per episode, or draws them. `infos` are filled in where an action was taken.
-    """
+    def __init__(self, settings: Search) -> None:
+        """Take the settings."""
+        self.settings = settings
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
+    @cached_property
+    def searcher(self) -> Cached:
+        """The opened retriever, with a cache and patience; the first time builds or loads its index."""
+        return Cached(self.settings.retriever.open(), patience=self.settings.patience)
 
-    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
-        """Take the number of episodes and the settings of `Game`."""
-        if num_envs < 1:
-            raise ValueError(f"got num_envs={num_envs}, expected at least 1")
-        self.game = Game(**settings)
-        self.num_envs = num_envs
-        self.single_observation_space, self.single_action_space = AnyText(), AnyText()
-        self.observation_space = Tuple([AnyText() for _ in range(num_envs)])
-        self.action_space = Tuple([AnyText() for _ in range(num_envs)])
-        self.episodes: list[Episode] = []
-        self._owed = np.zeros(num_envs, dtype=np.bool_)
+    def __call__(self, num_envs: int) -> SearchVectorEnv:
+        """Return an environment of so many episodes."""
+        from sdsearch.envs.search_env import SearchVectorEnv
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """Begin new episodes and return their prompts (and, where none was begun, what was shown last)."""
-        super().reset(seed=seed)
-        given = allowed(options, "questions", "reset_mask")
-        mask = self._mask(given.get("reset_mask"))
-        questions = given.get("questions")
-        if questions is None:
-            questions = [self.game.draw(self.np_random) for _ in range(self.num_envs)]
-        if len(questions) != self.num_envs:
-            raise ValueError(f"got {len(questions)} questions, expected one for each of {self.num_envs} episodes")
-        self.episodes = [self.game.begin(q) if mask[i] else self.episodes[i] for i, q in enumerate(questions)]
-        self._owed |= mask
-        return self._shown(), self._infos(mask)
+        settings = self.settings
+        return SearchVectorEnv(
+            num_envs,
+            questions=(),
+            searcher=lambda: self.searcher,
+            grammar=settings.protocol,
+            reward=settings.reward,
+            max_turns=settings.max_turns,
+            top_k=settings.top_k,
+            on_invalid=settings.on_invalid,
+        )
 
-    def step(self, actions: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.float64], Flags, Flags, dict[str, Any]]:
-        """Take one action in each episode that goes on. The reward of an episode is paid once, at its end."""
-        if not self.episodes:
-            raise ResetNeeded("no episode has begun: call `reset` first")
-        if len(actions) != self.num_envs:
-            raise ValueError(f"got {len(actions)} actions, expected one for each of {self.num_envs} episodes")
-        live = [i for i, e in enumerate(self.episodes) if e.stop_reason is None]
-        self.game.play([self.episodes[i] for i in live], [actions[i] for i in live])
-        paid = self._owed.copy()
-        over = np.array([e.stop_reason is not None for e in self.episodes])
-        rewards = np.array([e.reward for e in self.episodes]) * paid
-        self._owed &= ~over
-        terminated = np.array([e.terminated for e in self.episodes])
-        truncated = np.array([e.truncated for e in self.episodes])
-        return self._shown(), rewards, terminated, truncated, self._infos(paid)
+    @property
+    def fingerprint(self) -> str | None:
+        """Names corpus and index, where the retriever says what they are."""
+        return self.searcher.fingerprint
 
-    def end(self, index: int, stop_reason: str) -> None:
-        """End an episode from outside, such as for "context_full"; the next `step` pays its reward."""
-        self.episodes[index].close(stop_reason)
+    def counters(self) -> dict[str, float]:
+        """Return what the retriever was asked since the last call."""
+        return asdict(self.searcher.take())
 
-    def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs, ready for JSON."""
-        return {
-            "episodes": [e.state() for e in self.episodes],
-            "owed": self._owed.tolist(),
-            "dice": self.np_random.bit_generator.state,
-        }
+    def state_dict(self) -> dict[str, Any]:
+        """Return the answers that are kept."""
+        return self.searcher.state_dict()
 
-    def restore(self, state: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """Go back to a state and return what the agents were shown last."""
-        if len(state["episodes"]) != self.num_envs:
-            raise ValueError(f"got the state of {len(state['episodes'])} episodes, expected {self.num_envs}")
-        self.episodes = [self.game.begin(self.game.questions[0]) for _ in range(self.num_envs)]
-        for episode, saved in zip(self.episodes, state["episodes"], strict=True):
-            episode.restore(saved)
-        self._owed = np.array(state["owed"], dtype=np.bool_)
-        self.np_random.bit_generator.state = state["dice"]
-        return self._shown(), self._infos(np.ones(self.num_envs, dtype=np.bool_))
+    def load_state_dict(self, state: Any) -> None:
+        """Take answers from a checkpoint."""
+        self.searcher.load_state_dict(state)
 
-    def restore_row(self, index: int, state: dict[str, Any]) -> str:
-        """Put one episode at a state that `Episode.state` returned, here or elsewhere; return what it was shown last.
+    def state_at(self, trajectory: Trajectory, turn: int) -> dict[str, Any]:
+        """Return the state before a turn: an episode is what was done and shown in it."""
+        from sdsearch.envs.episode import boundary
 
-        If it has ended there, its reward counts as paid. Raises `ResetNeeded` before the first `reset`.
-        """
-        if not self.episodes:
-            raise ResetNeeded("no episode has begun: call `reset` first")
-        episode = self.episodes[index] = self.game.begin(self.game.questions[0])
-        episode.restore(state)
-        self._owed[index] = episode.stop_reason is None
-        return episode.shown
-
-    def _shown(self) -> tuple[str, ...]:
-        return tuple(e.shown for e in self.episodes)
-
-    def _infos(self, mask: Flags) -> dict[str, Any]:
-        infos: dict[str, Any] = {}
-        for i in np.flatnonzero(mask):
-            infos = self._add_info(infos, report(self.episodes[i]), int(i))
-        return infos
-
-    def _mask(self, mask: Any) -> Flags:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
-            raise ValueError(f"got reset_mask={mask!r}, expected {self.num_envs} booleans in an array")
-        if not self.episodes and not mask.all():
-            raise ResetNeeded("no episode has begun: the first `reset` has no mask")
-        return mask
-
-
-def report(episode: Episode) -> dict[str, Any]:
-    """Return the `info` of an episode. `hits` are the ids of the passages that the last action found."""
-    return {
-        "question": episode.question.id,
-        "turns": len(episode.turns),
-        "hits": episode.turns[-1].hits if episode.turns else (),
-        "answer": episode.answer,
-        "stop_reason": episode.stop_reason,
-        "outage": episode.outage,
-    }
-
-
-def allowed(options: dict[str, Any] | None, *names: str) -> dict[str, Any]:
-    """Return the options. Raises `ValueError` for a name that is not among `names`, which would have no effect."""
-    unknown = set(options or {}) - set(names)
-    if unknown:
-        raise ValueError(f"got the options {sorted(unknown)}, expected {list(names)}")
-    return options or {}
+        return boundary(trajectory, turn)

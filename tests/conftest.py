@@ -33,7 +33,8 @@ data:
 environment:
   retriever: {{type: exact, corpus: {{type: jsonl, path: {folder}/corpus.jsonl}}, embedder: {{type: hashing}}}}
   max_turns: 2
-agent: {{type: local, model: {folder}/model, max_new_tokens: 8, device: cpu}}
+model: {{name: {folder}/model, device: cpu}}
+sampling: {{max_new_tokens: 8}}
 objective:
   credit: [{{type: small_parts.by_token}}]
   terms:

@@ -9,17 +9,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from sdsearch.agents.local import Local, LocalSession
 from sdsearch.config.catalogue import SPECS
 from sdsearch.config.document import Path as Keys
+from sdsearch.contracts.environment import Grammar
 from sdsearch.core.question import Question
-from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
 from sdsearch.core.usage import Clock
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.learner import Learner
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
-from sdsearch.learning.update import update
+from sdsearch.policy.policy import Policy
 from sdsearch.spec import Experiment, load
 
 FOLDER = SPECS / "ablations"
@@ -81,9 +80,8 @@ PLAYS: dict[str, list[Attempt]] = {
 }
 
 
-def played(session: LocalSession, question: Question, attempt: Attempt) -> Trajectory:
+def played(policy: Policy, grammar: Grammar, question: Question, attempt: Attempt) -> Trajectory:
     """Write an episode out in the tokens of the policy, as if it had been sampled."""
-    policy, grammar = session.policy, session.grammar
     searches, reward = attempt
     answer = question.answers[0] if reward else "Rome"
     prompt = grammar.prompt(question)
@@ -108,26 +106,26 @@ AT_START = ("ema_teacher", "frozen_teacher")
 @pytest.fixture(scope="module")
 def learn() -> Learn:
     """Return what takes some steps of an experiment on two mixed groups, and returns the figures of each."""
-    assert isinstance(BASE.agent, Local)
-    session = BASE.agent.open(BASE.environment.protocol)
-    start = {name: value.clone() for name, value in session.policy.model.state_dict().items()}
+    policy = Policy.load(BASE.model, BASE.sampling.temperature)
+    start = {name: value.clone() for name, value in policy.model.state_dict().items()}
     questions = [
         Question(f"q{i}", text, (answer,))
         for i, (text, answer) in enumerate(zip(PLAYS, ("Korea", "Addis Ababa"), strict=True))
     ]
-    groups = [Group(q, tuple(played(session, q, a) for a in PLAYS[q.text])) for q in questions]
+    grammar = BASE.environment.grammar
+    groups = [Group(q, tuple(played(policy, grammar, q, a) for a in PLAYS[q.text])) for q in questions]
 
     def steps(experiment: Experiment, count: int) -> list[Figures]:
-        assert experiment.objective is not None
-        session.policy.model.load_state_dict(start)
-        teachers = Teachers(session.policy, experiment.objective.teachers, experiment.train.ema)
-        optimizer = torch.optim.SGD(session.policy.model.parameters(), lr=0.1)
-        table = TokenTable.build(groups, step_advantages(experiment.objective.credit, groups).values)
+        policy.model.load_state_dict(start)
+        # Plain steps of a tenth: the spec's own rate is meant for AdamW.
+        train = experiment.train.model_copy(update={"learning_rate": 0.1, "warmup_steps": 0})
+        plain = experiment.model_copy(update={"train": train})
+        learner, stage = Learner(plain, Processes(Accelerator(cpu=True)), policy=policy), plain.stage(0)
+        learner.optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.1)
         figures = []
         for step in range(count):
-            processes = Processes(Accelerator(cpu=True))
-            figures.append(update(experiment, processes, teachers, optimizer, table, step, Clock()))
-            teachers.follow()
+            advantages = step_advantages(stage.objective.credit, groups)
+            figures.append(learner.learn(groups, advantages, stage, step, Clock()).updates[0])
         return figures
 
     return steps

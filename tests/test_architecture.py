@@ -147,3 +147,13 @@ def test_a_command_that_only_reads_imports_nothing_heavy(words: list[str], says:
     done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert says in done.stdout
+
+
+def test_nobody_asks_an_agent_for_its_class() -> None:
+    """Whether an agent can be trained is said by `Agent.trainable`: an `isinstance` would shut others out."""
+    names = {"Agent", "AgentSession", "PolicyAgent", "PolicySession", "Scripted", "Human"}
+    for path in FILES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+                asked = {n.id for argument in node.args[1:] for n in ast.walk(argument) if isinstance(n, ast.Name)}
+                assert not asked & names, f"{path}:{node.lineno}"

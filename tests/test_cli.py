@@ -84,8 +84,8 @@ def test_check_prints_every_problem(folder: Path) -> None:
     assert done.stdout.startswith("# spec.yaml\n")
     first, second, third = done.stderr.splitlines()
     assert first == (
-        "wrong.yaml:2:1: sed: unknown key, expected one of name, seed, out, data, environment, agent, teacher, "
-        'objective, train, monitors, evaluate, base, kind; did you mean "seed"?'
+        "wrong.yaml:2:1: sed: unknown key, expected one of name, seed, out, environment, data, model, sampling, "
+        'agent, teacher, objective, train, monitors, evaluate, base, kind; did you mean "seed"?'
     )
     assert second.startswith('wrong.yaml:3:8: agent: unknown agent "scritped", expected one of ')
     assert third == "none.yaml: cannot be read: No such file or directory"

@@ -14,15 +14,19 @@ from sdsearch.config.discovery import known
 from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.credit import Credit
 from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.engine import Model, Sampling
+from sdsearch.contracts.environment import Environment
 from sdsearch.contracts.hint import Hint
 from sdsearch.contracts.loss import Term
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.envs.data.atlas import AtlasPassages
 from sdsearch.envs.data.jsonl import JsonlPassages
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.testing import (
     check_agent,
     check_credit,
     check_dataset,
+    check_environment,
     check_hint,
     check_retriever,
     check_term,
@@ -33,8 +37,8 @@ from sdsearch.testing import (
 FACTORY = "langchain_community.retrievers:TFIDFRetriever.from_documents"
 CORPUS = {"type": "jsonl", "path": "passages.jsonl"}
 NEEDED: dict[str, dict[str, Any]] = {
-    "agent/local": {"device": "cpu", "max_new_tokens": 24},
     "dataset/jsonl": {"path": "questions.jsonl"},
+    "environment/search": {"retriever": {"type": "bm25", "corpus": CORPUS}},
     "retriever/bm25": {"corpus": CORPUS},
     "retriever/chroma": {"corpus": CORPUS, "embedder": "hashing"},
     "retriever/exact": {"corpus": CORPUS, "embedder": "hashing"},
@@ -55,10 +59,17 @@ def read(dataset: Dataset) -> None:
     check_dataset(dataset, AtlasPassages().passages() if dataset.type == "atlas" else ())
 
 
+def act(agent: Agent) -> None:
+    """Check an agent; one that acts with a model is given the small one that comes along."""
+    model, sampling = Model(device="cpu"), Sampling(max_new_tokens=24)
+    check_agent(agent, model=language_model(model, sampling, Policy.load(model)) if agent.trainable else None)
+
+
 CHECKS: dict[type[Component], Callable[[Any], None]] = {
-    Agent: check_agent,
+    Agent: act,
     Credit: check_credit,
     Dataset: read,
+    Environment: check_environment,
     Hint: check_hint,
     Retriever: look_up,
     Term: check_term,

@@ -25,14 +25,14 @@ from sdsearch.core.question import Passage, Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, read_groups
 from sdsearch.core.usage import Clock
+from sdsearch.envs.search import Search
 from sdsearch.errors import DataError
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.learner import Learner
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
 from sdsearch.learning.train import train
-from sdsearch.learning.update import update
 from sdsearch.policy.policy import Policy
-from sdsearch.spec import Data, Environment, Objective, load
+from sdsearch.spec import Data, Objective, load
 from sdsearch.study.spec import jobs
 from sdsearch.testing import check_credit, check_hint, check_retriever, check_term, example_groups, example_trajectory
 
@@ -44,7 +44,8 @@ LINES: list[tuple[str, str]] = re.findall(r"^```yaml (\w+)\n(.*?)^```$", GUIDE, 
 NAMES = {Path(file).stem for file in FILES}
 SPEC = """
 name: guide
-agent: {type: local, model: ./model, max_new_tokens: 8, device: cpu}
+model: {name: ./model, device: cpu}
+sampling: {max_new_tokens: 8}
 train: {steps: 1, questions: 2, group: 3, learning_rate: 0.01}
 evaluate: {questions: 2, greedy: false}
 """
@@ -163,7 +164,7 @@ def test_the_study(folder: Path) -> None:
 
 
 def test_the_retriever(folder: Path) -> None:
-    retriever = Environment.model_validate(line("retriever")).retriever
+    retriever = Search.model_validate(line("retriever")).retriever
     assert type(retriever) is resolve(Retriever, "mine.by_title")
     passages = [Passage(str(i), f"Airport {i}", "It serves Rome.") for i in range(4)]
     searcher = retriever.open()
@@ -186,13 +187,12 @@ def test_the_data_set(folder: Path) -> None:
 @pytest.mark.parametrize("holds", ["tally", "anchor"])
 def test_one_update_with_the_credit_and_a_term(folder: Path, tiny: Policy, holds: str) -> None:
     spec = load(write(folder)).model_copy(update={"objective": objective(holds)})
-    assert spec.objective is not None
-    groups = example_groups()
+    groups, stage = example_groups(), spec.stage(0)
     before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
-    optimizer = torch.optim.AdamW(tiny.model.parameters(), lr=1e-3)
-    teachers = Teachers(tiny, spec.objective.teachers, 0.0)
-    table = TokenTable.build(groups, step_advantages(spec.objective.credit, groups).values)
-    figures = update(spec, Processes(Accelerator(cpu=True)), teachers, optimizer, table, 0, Clock())
+    learner = Learner(spec, Processes(Accelerator(cpu=True)), policy=tiny)
+    advantages = step_advantages(stage.objective.credit, groups)
+    table = TokenTable.build(groups, advantages.values)
+    (figures,) = learner.learn(groups, advantages, stage, 0, Clock()).updates
     # Where all attempts fared alike the credit is zero, and nothing is computed.
     assert figures["clipped_pg/rows"] == ((table.turn == 0) & (table.advantage != 0)).sum().item() > 0
     assert any(not torch.equal(value, before[name]) for name, value in tiny.model.state_dict().items())

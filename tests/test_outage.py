@@ -22,27 +22,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from sdsearch.agents.local import Local
 from sdsearch.config.component import resolve
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.core.usage import Clock
-from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.learner import Learner
 from sdsearch.learning.loss import StepLoss
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
 from sdsearch.learning.train import train
-from sdsearch.learning.update import update
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.policy.policy import Policy
 from sdsearch.retrieval.cached import Cached, Patience
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.evaluate import mean
+from sdsearch.rollout.session import open_session
 from sdsearch.runs.checkpoint import load as load_checkpoint
 from sdsearch.spec import Objective, load
 from sdsearch.testing import VOCABULARY, example_trajectory
@@ -263,7 +261,7 @@ GROUPS = (
 
 def logits_of(rows: TokenTable) -> Tensor:
     """Return logits under which each sampled token is as likely as when it was sampled: every ratio is 1."""
-    p = rows.logprob.double().exp()
+    p = rows.sampler_logprob.double().exp()
     logits = ((1 - p) / (VOCABULARY - 1)).log()[:, None].repeat(1, VOCABULARY)
     return logits.scatter(1, rows.token[:, None], p.log()[:, None]).float()
 
@@ -308,27 +306,21 @@ def test_figures_are_means_over_the_kept_and_the_lost_are_counted() -> None:
 
 def test_an_update_is_the_same_to_the_bit_beside_lost_episodes(spec: Path) -> None:
     experiment = load(spec)
-    assert isinstance(experiment.agent, Local)
-    session = experiment.agent.open(experiment.environment.protocol)
-    groups = collect(
-        SearchEnvFactory(experiment.environment), session, experiment.data.train.questions()[:2], 3, seed=3
-    )
+    session = open_session(experiment)
+    groups = collect(experiment.environment.open(), session, experiment.questions("train")[:2], 3, seed=3)
 
     def updated(groups: Sequence[Group]) -> dict[str, Tensor]:
-        assert isinstance(experiment.agent, Local)
-        policy = Policy.load(experiment.agent)
-        teachers = Teachers(policy, set(), 0.0)
-        optimizer = torch.optim.SGD(policy.model.parameters(), lr=1.0)
-        assert experiment.objective is not None
-        table = TokenTable.build(groups, step_advantages(experiment.objective.credit, groups).values)
-        update(experiment, Processes(Accelerator()), teachers, optimizer, table, 0, Clock())
-        return {name: weight.clone() for name, weight in policy.model.state_dict().items()}
+        learner = Learner(experiment, Processes(Accelerator()))
+        learner.optimizer = torch.optim.SGD(learner.policy.model.parameters(), lr=1.0)
+        advantages = step_advantages(experiment.stage(0).objective.credit, groups)
+        learner.learn(groups, advantages, experiment.stage(0), 0, Clock())
+        return {name: weight.clone() for name, weight in learner.policy.model.state_dict().items()}
 
     lost = [replace(g.trajectories[0], stop_reason="retriever_unavailable", reward=5.0) for g in groups]
     beside = [Group(g.question, (t, *g.trajectories, t)) for g, t in zip(groups, lost, strict=True)]
     beside.append(Group(groups[0].question, (lost[0], lost[0])))
     expected, got = updated(groups), updated(beside)
-    start = Policy.load(experiment.agent).model.state_dict()
+    start = Policy.load(experiment.model).model.state_dict()
     assert any(not torch.equal(expected[name], start[name]) for name in start)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 

@@ -207,7 +207,7 @@ def test_an_episode_can_be_gone_on_with(monkeypatch: pytest.MonkeyPatch, capsys:
     lines = iter(["a Rome"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
     session = Human().open(SearchR1())
-    session.reset([], 0)
+    session.reset([], [])
     past = [Segment("prompt", "Question: x\n"), Segment("model", "<search> y </search>"), Segment("observation", "z")]
     (step,) = session.resume([0], [past])
     assert step.context == past[-1]

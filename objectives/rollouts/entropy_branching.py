@@ -40,10 +40,13 @@ class EntropyBranching(RolloutStrategy):
     def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question."""
         groups = collector.collect(collector.questions, min(self.initial, collector.group))
-        dice, turn = Random(f"entropy/{collector.seed}"), 1
+        turn = 1
         while any(len(t.actions) > turn for g in groups for t in g.trajectories):
-            places = [self.choose(g, turn, dice)[: collector.group - len(g.trajectories)] for g in groups]
-            groups, turn = grow(collector, groups, places), turn + 1
+            seed = f"entropy/{collector.seed}/{turn}"
+            places = [self.choose(g, turn, Random(f"{seed}/{g.question.id}")) for g in groups]
+            left = [collector.group - len(g.trajectories) for g in groups]
+            groups = grow(collector, groups, [spots[:most] for spots, most in zip(places, left, strict=True)])
+            turn += 1
         return fill(collector, groups, collector.group)
 
     def choose(self, group: Group, turn: int, dice: Random) -> list[Place]:

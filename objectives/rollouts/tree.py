@@ -39,11 +39,11 @@ class Tree(RolloutStrategy):
     def collect(self, collector: Collector) -> list[Group]:
         """Return one group per question."""
         groups = collector.collect(collector.questions, min(self.trees, collector.group))
-        dice = Random(f"tree/{collector.seed}")
-        for _ in range(self.rounds):
-            groups = grow(
-                collector, groups, [self.choose(g, dice)[: collector.group - len(g.trajectories)] for g in groups]
-            )
+        for number in range(self.rounds):
+            seed = f"tree/{collector.seed}/{number}"
+            places = [self.choose(g, Random(f"{seed}/{g.question.id}")) for g in groups]
+            left = [collector.group - len(g.trajectories) for g in groups]
+            groups = grow(collector, groups, [spots[:most] for spots, most in zip(places, left, strict=True)])
         return groups
 
     def choose(self, group: Group, dice: Random) -> list[Place]:

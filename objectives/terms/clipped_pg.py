@@ -1,37 +1,25 @@
 """PPO's clipped policy gradient: raise what deserves credit, without going far from what sampled it.
 
 Several updates on one batch would otherwise follow the credit to wherever the ratio takes them (Schulman et al.,
-1707.06347, equation 7). The ratio is taken to the probabilities that the sampler reported, so that a difference between
-sampler and trainer is corrected too. A larger `clip_high` lets rare tokens rise (DAPO, 2503.14476).
+1707.06347, equation 7). The ratio is taken to the learner's own probabilities before the step's first update; what the
+sampler's were is `correction`'s. A larger `clip_high` lets rare tokens rise (DAPO, 2503.14476).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from sdsearch.contracts.conditions import Conditions
-from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
-from sdsearch.core.tokens import TokenTable
-from sdsearch.crediting.incompatible import uncredited
+from sdsearch.contracts.loss import LossInput, LossOutput
+from sdsearch.crediting.policy_gradient import PolicyGradient
 
 
-class ClippedPG(Term):
+class ClippedPG(PolicyGradient):
     """-min(ratio * credit, clip(ratio) * credit) on every credited token."""
 
-    follows_credit: ClassVar[bool] = True
     clip: float = Field(0.2, gt=0, lt=1)
     """The ratio may fall by this much before the gradient stops."""
     clip_high: float | None = Field(None, gt=0)
     """The ratio may rise by this much; None: as much as it may fall."""
-
-    def objection(self, conditions: Conditions) -> str | None:
-        return uncredited(conditions)
-
-    def select(self, table: TokenTable, seed: int) -> Selection:
-        """Choose every token that was ever credited: a credit of zero counts in the mean, NaN does not."""
-        return Selection(~table.advantage.isnan())
 
     def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
@@ -40,13 +28,13 @@ class ClippedPG(Term):
         from sdsearch.policy.logprobs import entropy, ratio
 
         advantage, logprob = rows.table.advantage, rows.logprob
-        moved = ratio(logprob, rows.table.logprob)
+        moved = ratio(logprob, rows.table.old_logprob)
         high = self.clip if self.clip_high is None else self.clip_high
         free, held = moved * advantage, moved.clamp(1 - self.clip, 1 + high) * advantage
         with torch.no_grad():
             metrics = {
                 "clipped": (held < free).to(free.dtype),
-                "log_ratio": (logprob - rows.table.logprob).abs(),
+                "log_ratio": (logprob - rows.table.old_logprob).abs(),
                 "entropy": entropy(rows.logits),
             }
-        return LossOutput(-torch.minimum(free, held), metrics)
+        return LossOutput(self.corrected(-torch.minimum(free, held), rows.table), metrics)

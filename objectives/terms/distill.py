@@ -111,4 +111,4 @@ def leaks(table: TokenTable, hints: Hints) -> Tensor:
         (t, turn): gives_away(hint_at(hints[t], turn), table.trajectories[t].question.answers)
         for t, turn in dict.fromkeys(at)
     }
-    return table.logprob.new_tensor([given_away[pair] for pair in at])
+    return table.sampler_logprob.new_tensor([given_away[pair] for pair in at])

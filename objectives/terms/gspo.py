@@ -9,33 +9,23 @@ sampled, it is `clipped_pg` with `normalise: trajectory`: `train.epochs` above 1
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from sdsearch.contracts.conditions import Conditions
-from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
-from sdsearch.core.tokens import TokenTable
-from sdsearch.crediting.incompatible import uncredited
+from sdsearch.contracts.loss import LossInput, LossOutput
+from sdsearch.crediting.policy_gradient import PolicyGradient
 
 
-class GSPO(Term):
+class GSPO(PolicyGradient):
     """-min(s * credit, clip(s) * credit), s = exp(mean log-ratio of the trajectory's credited tokens)."""
 
-    follows_credit: ClassVar[bool] = True
     normalise: Literal["token", "trajectory", "constant"] = "trajectory"
     """What counts the same, see `Term`; the source lets every trajectory."""
     clip: float = Field(3e-4, gt=0, lt=1)
     """The ratio may fall by this much before the gradient stops; a mean over tokens moves little."""
     clip_high: float = Field(4e-4, gt=0)
     """The ratio may rise by this much."""
-
-    def objection(self, conditions: Conditions) -> str | None:
-        return uncredited(conditions)
-
-    def select(self, table: TokenTable, seed: int) -> Selection:
-        """Choose every token that was ever credited."""
-        return Selection(~table.advantage.isnan())
 
     def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows]; logs how far the policy has moved, how often it is clipped, and its entropy."""
@@ -45,7 +35,7 @@ class GSPO(Term):
 
         advantage, logprob = rows.table.advantage, rows.logprob
         with torch.no_grad():
-            apart = logprob - rows.table.logprob
+            apart = logprob - rows.table.old_logprob
             owner, nothing = rows.table.trajectory, apart.new_zeros(len(rows.table.trajectories))
             size = nothing.index_add(0, owner, torch.ones_like(apart))[owner]
             ratio = (nothing.index_add(0, owner, apart)[owner] / size).clamp(-LIMIT, LIMIT).exp()
@@ -53,4 +43,4 @@ class GSPO(Term):
         free, held = moved * advantage, moved.clamp(1 - self.clip, 1 + self.clip_high) * advantage
         clipped = (held < free).detach().to(free.dtype)
         metrics = {"clipped": clipped, "log_ratio": apart.abs(), "entropy": entropy(rows.logits.detach())}
-        return LossOutput(-torch.minimum(free, held), metrics)
+        return LossOutput(self.corrected(-torch.minimum(free, held), rows.table), metrics)

@@ -22,7 +22,7 @@ from sdsearch.crediting.incompatible import uncredited
 
 
 class LLDS(Term):
-    """max(0, log p sampled - log p) on the tokens of credit >= 0 whose action has become less likely; 0 elsewhere."""
+    """max(0, log p old - log p) on the tokens of credit >= 0 whose action has become less likely; 0 elsewhere."""
 
     weight: float | Schedule = 0.2
     """The factor of this term in the loss: a number, or one that changes with the step."""
@@ -45,7 +45,7 @@ class LLDS(Term):
         import torch
 
         table = rows.table
-        fallen = table.logprob - rows.logprob
+        fallen = table.old_logprob - rows.logprob
         blameless = table.advantage >= 0
         place = table.trajectory
         if self.gate == "action":

@@ -102,19 +102,23 @@ def report(
 def evaluate(spec: Spec, set: Set = None) -> None:
     """Play the spec's test questions with its agent as it is, and print how it did."""
     experiment = experiment_of(spec, set)
-    from sdsearch.rollout.environment import SearchEnvFactory
+    from accelerate import Accelerator
+
+    from sdsearch.learning.processes import Processes
     from sdsearch.rollout.evaluate import evaluate as play
     from sdsearch.rollout.evaluate import mean
+    from sdsearch.rollout.session import open_session
 
     settings = experiment.evaluate
-    questions = experiment.data.test.questions()[: settings.questions]
-    session = experiment.agent.open(experiment.environment.protocol)
-    env_factory = SearchEnvFactory(experiment.environment)
-    limit = experiment.train.max_outage_rate
-    played = play(
-        env_factory, session, questions, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit
-    )
-    figures = mean(played)
+    questions = experiment.questions("test")[: settings.questions]
+    processes, session = Processes(Accelerator()), open_session(experiment)
+    env_factory = experiment.environment.open()
+    limit, mine = experiment.train.max_outage_rate, processes.share(questions)
+    played = play(env_factory, session, mine, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit)
+    figures = mean(processes.collect(played))
+    processes.leave()
+    if not processes.main:
+        return
     table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}")
@@ -282,7 +286,10 @@ def fidelity(
 @app.command()
 def index(spec: Spec, set: Set = None) -> None:
     """Build the index of the spec's retriever, or make sure that it is there."""
-    retriever = experiment_of(spec, set).environment.retriever
+    environment = experiment_of(spec, set).environment
+    retriever = getattr(environment, "retriever", None)
+    if retriever is None:
+        raise SpecError(f"environment.type: {environment.type} has no retriever, so that there is no index to build")
     since = time.perf_counter()
     retriever.open()
     typer.echo(f"{retriever.type}: ready after {time.perf_counter() - since:.1f} s")

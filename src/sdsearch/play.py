@@ -13,7 +13,6 @@ from sdsearch.core.question import Passage
 from sdsearch.core.safe_text import plain
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import Experiment
 
@@ -25,16 +24,15 @@ def play(
 
     The environment is the one that the spec's agent acts in; the agent itself is not loaded.
     """
-    data = experiment.data.train if split == "train" else experiment.data.test
-    questions = data.questions()
+    questions = experiment.questions(split)
     chosen = random.Random(seed).sample(range(len(questions)), min(count or len(questions), len(questions)))
     settings = experiment.environment
-    env_factory = SearchEnvFactory(settings)
-    corpus = getattr(settings.retriever, "corpus", None)
+    env_factory = settings.open()
+    corpus = getattr(getattr(settings, "retriever", None), "corpus", None)
     passages = {p.id: p for p in corpus.passages()} if corpus else {}
-    say(console, f"{experiment.name}: {len(chosen)} questions of `data.{split}`, seed {seed}", "bold")
+    say(console, f"{experiment.name}: {len(chosen)} questions of `{split}`, seed {seed}", "bold")
     say(console, f"{HELP}. At most {settings.max_turns} actions a question; the last one has to answer. Ctrl-D leaves.")
-    session, played = HumanSession(settings.protocol, console), list[Group]()
+    session, played = HumanSession(settings.grammar, console), list[Group]()
     try:
         for number, index in enumerate(chosen, 1):
             say(console, f"\nquestion {number} of {len(chosen)}", "bold")
@@ -57,7 +55,10 @@ def review(played: Trajectory, passages: Mapping[str, Passage], console: Console
     say(console, f"\n{played.stop_reason}, actions: {len(played.turns)}, question {plain(question.id)}", "bold")
     if played.lost:
         say(console, f"the retriever could not be reached: {played.outage}", "red")
-    score = f"reward {played.reward:.3f}, F1 {figures['f1']:.3f}, exact match {figures['exact_match']:.3f}"
+    named = {"f1": "F1", "exact_match": "exact match"}
+    score = ", ".join(
+        [f"reward {played.reward:.3f}", *(f"{n} {figures[f]:.3f}" for f, n in named.items() if f in figures)]
+    )
     say(console, score, "green" if played.reward > 0 else "red")
     say(console, f"your answer: {'none' if played.answer is None else plain(played.answer)}")
     say(console, f"gold answers: {' | '.join(map(plain, question.answers))}")

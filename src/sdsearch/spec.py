@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal, Self, TypeVar, get_args, overload
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args, overload
 
-from pydantic import BaseModel, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sdsearch.config.component import Component, Settings
 from sdsearch.config.load import load_as
@@ -18,14 +27,15 @@ from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Credit
 from sdsearch.contracts.data import Dataset
-from sdsearch.contracts.environment import Grammar, Reward
+from sdsearch.contracts.engine import Model, Sampling
+from sdsearch.contracts.environment import Environment
 from sdsearch.contracts.hint import Teacher
 from sdsearch.contracts.loss import Term
-from sdsearch.contracts.retrieval import Retriever
 from sdsearch.contracts.rollouts import RolloutStrategy
+from sdsearch.core.question import Question, seeded
 from sdsearch.core.usage import Usage
+from sdsearch.crediting.incompatible import alone
 from sdsearch.monitoring.monitor import Monitors
-from sdsearch.retrieval.cached import Patience
 
 
 class Data(Settings):
@@ -35,25 +45,6 @@ class Data(Settings):
     """What the agent learns from."""
     test: Dataset
     """What it is judged by: the same questions in every evaluation."""
-
-
-class Environment(Settings):
-    """What the agent acts in."""
-
-    retriever: Retriever
-    """What is searched."""
-    patience: Patience = Patience()
-    """How long a search may take before it is an outage."""
-    protocol: Grammar = Field(default="search_r1", validate_default=True)
-    """How prompts, actions and observations are written."""
-    reward: Reward = Field(default="exact_match", validate_default=True)
-    """What an answer is worth."""
-    max_turns: int = Field(5, ge=1)
-    """The number of actions in an episode, the answer included."""
-    top_k: int = Field(3, ge=1)
-    """The number of passages that a search returns."""
-    on_invalid: Literal["retry", "end"] = "retry"
-    """What follows an invalid action: a notice and the next turn, or the end of the episode."""
 
 
 class Budget(Settings):
@@ -97,11 +88,64 @@ class Objective(Settings):
         return any("critic" in c.needs for c in self.credit)
 
 
+class Source(Settings):
+    """Where the groups of a step come from."""
+
+    type: Literal["played", "stored"] = "played"
+    """"played": the agent plays the step's questions; "stored": they are read back from a run and not played."""
+    run: Path | None = None
+    """The folder of the run whose groups are read back, its first step first and, after its last, its first again; by
+    default those of this run's own earlier phases."""
+    filter: Literal["none", "mixed"] = "none"
+    """"mixed": only groups whose rewards differ (DAPO's dynamic sampling, 2503.14476, section 3.2). Played ones are
+    topped up with groups alike where `rounds` did not bring enough."""
+    rounds: int = Field(3, ge=1)
+    """The most often that a step's worth of questions is played for `filter`; verl's limit is 10."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.type == "played" and self.run is not None:
+            raise ValueError("`run` is given and nothing is read from it: expected `type: stored`, or no `run`")
+        return self
+
+
+class Phase(Settings):
+    """Steps of a run with an objective and a source of their own."""
+
+    steps: int = Field(ge=1)
+    """The number of steps."""
+    objective: Objective
+    """What is learned. Steps of its schedules are counted from the beginning of the phase."""
+    source: Source = Source()
+    """Where the groups come from."""
+
+
+class Stage(NamedTuple):
+    """A phase in its place; a run without `train.phases` has one."""
+
+    number: int
+    """From 1; 0 in a run without phases."""
+    first: int
+    """Steps before it."""
+    steps: int
+    objective: Objective
+    source: Source
+
+    @property
+    def last(self) -> int:
+        """Steps up to its end."""
+        return self.first + self.steps
+
+
 class Train(Settings):
     """How the agent learns."""
 
     steps: int = Field(100, ge=1)
-    """The number of times that rollouts are collected and learned from."""
+    """The number of times that groups are collected and learned from."""
+    source: Source = Source()
+    """Where they come from."""
+    phases: list[Phase] | None = Field(None, min_length=1)
+    """In place of `objective`, `train.steps` and `train.source`: several of them, one after the other."""
     questions: int = Field(8, ge=1)
     """Questions per step."""
     group: int = Field(5, ge=1)
@@ -137,8 +181,15 @@ class Train(Settings):
     """Steps between checkpoints; 0: only after the last step."""
     keep_checkpoints: int = Field(2, ge=1)
     """The number of checkpoints that are kept, the latest ones."""
+    columns_every: int = Field(1, ge=0)
+    """Steps between those of whose tokens all figures are kept, the first included; 0: none."""
     max_outage_rate: float = Field(0.5, ge=0, le=1)
     """The run stops when the retriever ends more than this share of a step's episodes."""
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        stood_in_for = ("steps", "source") if self.phases else ("phases",)
+        return {key: value for key, value in handler(self).items() if key not in stood_in_for}
 
 
 class Evaluate(Settings):
@@ -161,16 +212,20 @@ class Experiment(Settings):
     """Everything random is drawn from it."""
     out: Path = Path("runs")
     """Where runs are kept, seen from the folder in which the command is given."""
-    data: Data
-    """The questions."""
     environment: Environment
     """What the agent acts in."""
-    agent: Agent
-    """Who acts."""
-    teacher: Agent | None = None
-    """Another model, for `teacher: external` of a term: `local`, with the vocabulary of `agent`."""
+    data: Data | None = Field(None, validate_default=True)
+    """The questions; none for an environment that makes its episodes from seeds."""
+    model: Model = Model()
+    """The language model that acts and learns."""
+    sampling: Sampling = Sampling()
+    """How it is sampled."""
+    agent: Agent = Field(default="policy", validate_default=True)
+    """Who acts; by default the model."""
+    teacher: Model | None = None
+    """Another model, for `teacher: external` of a term, with the vocabulary of `model`."""
     objective: Objective | None = None
-    """What is learned; none for an agent that is only evaluated."""
+    """What is learned; none for an agent that is only evaluated, or where `train.phases` have theirs."""
     train: Train = Train()
     """How the agent learns."""
     monitors: Monitors = Monitors()
@@ -178,24 +233,99 @@ class Experiment(Settings):
     evaluate: Evaluate = Evaluate()
     """How the agent is judged."""
 
+    moved: ClassVar[Mapping[str, str]] = {
+        **{f"agent.{key}": f"it is `model.{key}` now" for key in ("gguf_file", "chat", "dtype", "device")},
+        "agent.model": "it is `model.name` now",
+        "agent.trust_remote_code": "it is `model.trust_remote_code` now",
+        **{f"agent.{key}": f"it is `sampling.{key}` now" for key in ("temperature", "max_new_tokens", "context")},
+        "agent.engine": "it is `sampling.engine` now",
+        "agent.type=local": "it is the default now, `policy`, and the model has sections of its own, `model` and "
+        "`sampling`: leave `agent` out",
+        "teacher.type": "a teacher is a model now, with the keys of `model`: leave `type` out",
+        "teacher.model": "it is `teacher.name` now",
+        "train.rollouts.type=mixed": "it is a filter of the source now: `train.source: {filter: mixed, rounds: 3}`",
+    }
+    """Where keys and values of earlier specs have gone; see `sdsearch.config.load`."""
+
+    @field_validator("data")
+    @classmethod
+    def _asked(cls, data: Data | None, info: ValidationInfo) -> Data | None:
+        environment: Environment | None = info.data.get("environment")
+        if data is None and environment is not None and environment.seeds is None:
+            raise PydanticKnownError("missing")
+        return data
+
     @model_validator(mode="after")
     def _sensible(self) -> Self:
-        faults = [(("objective", *where), why) for where, why in misfits(self.objective, self.teacher)]
-        parts: list[tuple[tuple[str | int, ...], Component]] = [(("train", "rollouts"), self.train.rollouts)]
-        if self.objective:
-            parts += [(("objective", "credit", i), credit) for i, credit in enumerate(self.objective.credit)]
-            parts += [(("objective", "terms", i), term) for i, term in enumerate(self.objective.terms)]
-        faults += [(where, f"{part.type}: {why}") for where, part in parts if (why := part.objection(self.conditions))]
+        faults: Faults = [*unasked(self), *unphased(self)]
+        faults += _objections(("train", "rollouts"), self.train.rollouts, self.conditions(self.objective))
+        for where, objective, source in self._parts():
+            conditions = self.conditions(objective)
+            faults += [((*where, "objective", *at), why) for at, why in misfits(objective, self.teacher)]
+            for kind, parts in (("credit", objective.credit), ("terms", objective.terms)):
+                for i, part in enumerate(parts):
+                    faults += _objections((*where, "objective", kind, i), part, conditions)
+            if source.filter == "mixed" and (why := alone(conditions)):
+                faults += [((*(where or ("train",)), "source", "filter"), f"mixed: {why}")]
         if faults:
             text = "; ".join(f"{'.'.join(map(str, where))}: {why}" for where, why in faults)
             raise PydanticCustomError(OBJECTIONS, "{text}", {"text": text, OBJECTIONS: faults})
         return self
 
-    @property
-    def conditions(self) -> Conditions:
-        """What components may look at before they object."""
-        train, credits = self.train, self.objective.credit if self.objective else ()
+    def sources(self) -> Iterator[tuple[str, Source]]:
+        """Yield every source and its path."""
+        for where, _, source in self._parts():
+            yield ".".join(map(str, (*(where or ("train",)), "source"))), source
+
+    def _parts(self) -> Iterator[tuple[Where, Objective, Source]]:
+        """Yield every objective with its source, and where they stand."""
+        if self.objective:
+            yield (), self.objective, self.train.source
+        for i, phase in enumerate(self.train.phases or ()):
+            yield ("train", "phases", i), phase.objective, phase.source
+
+    def conditions(self, objective: Objective | None) -> Conditions:
+        """Return what components may look at before they object."""
+        train, credits = self.train, objective.credit if objective else ()
         return Conditions(train.group, train.questions, train.epochs, train.rollouts.type, tuple(credits))
+
+    def questions(self, split: Literal["train", "test"]) -> Sequence[Question]:
+        """Return what episodes are about; of seeds the last `evaluate.questions` are held out."""
+        if self.data:
+            return (self.data.train if split == "train" else self.data.test).questions()
+        every, held_out = seeded(self.environment.seeds or 0), self.evaluate.questions
+        return every[:-held_out] if split == "train" else every[-held_out:]
+
+    @property
+    def untrainable(self) -> str | None:
+        """Why nothing can be learned; None: something can. Such a spec can still be evaluated."""
+        if not self.stages:
+            return "`objective` is missing: training needs `credit` and `terms`"
+        if not self.agent.trainable:
+            return f"the agent `{self.agent.type}` has no weights to train: expected `policy`"
+        return None
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The phases of the run, in order; none where nothing is learned."""
+        if not self.train.phases:
+            objective, train = self.objective, self.train
+            return [Stage(0, 0, train.steps, objective, train.source)] if objective else []
+        phases = self.train.phases
+        firsts = accumulate((p.steps for p in phases), initial=0)
+        return [
+            Stage(i, first, p.steps, p.objective, p.source)
+            for i, (first, p) in enumerate(zip(firsts, phases, strict=False), 1)
+        ]
+
+    def stage(self, step: int) -> Stage:
+        """Return the phase of a step, counted from 0; the last one for any later step."""
+        return next((stage for stage in self.stages if step < stage.last), self.stages[-1])
+
+    @property
+    def steps(self) -> int:
+        """The steps of all phases."""
+        return self.stages[-1].last if self.stages else 0
 
     @property
     def folder(self) -> Path:
@@ -207,11 +337,52 @@ class Experiment(Settings):
         return write(self.model_dump(mode="json"))
 
 
-def misfits(objective: Objective | None, teacher: Agent | None) -> list[tuple[tuple[str | int, ...], str]]:
-    """Return what does not fit together in an objective that each of its parts would accept, and where it stands."""
-    faults, known = list[tuple[tuple[str | int, ...], str]](), get_args(Teacher)
-    if objective is None:
+Where = tuple[str | int, ...]
+Faults = list[tuple[Where, str]]
+
+
+def _objections(where: Where, part: Component, conditions: Conditions) -> Faults:
+    why = part.objection(conditions)
+    return [(where, f"{part.type}: {why}")] if why else []
+
+
+def unasked(spec: Experiment) -> Faults:
+    """Object to an environment that has two things to begin an episode from, or too few."""
+    seeds, held_out = spec.environment.seeds, spec.evaluate.questions
+    if seeds is None:
+        return []
+    if spec.data:
+        return [(("data",), f"got questions and an environment that begins from {seeds} seeds: leave `data` out")]
+    if seeds <= held_out:
+        why = f"got {held_out} held-out episodes of an environment with {seeds} seeds, expected fewer"
+        return [(("evaluate", "questions"), why)]
+    return []
+
+
+def unphased(spec: Experiment) -> Faults:
+    """Return what stands beside `train.phases` that they stand in for, and phases that do not fit together."""
+    phases, faults = spec.train.phases, Faults()
+    for i, phase in enumerate(phases or ()):
+        if phase.source.type == "stored" and phase.source.run is None and i == 0:
+            why = "got `stored` without `run` in the first phase, which has no earlier steps: name a `run`"
+            faults += [(("train", "phases", i, "source"), why)]
+    if not phases:
+        if spec.train.source.type == "stored" and spec.train.source.run is None:
+            why = "got `stored` without `run`, and there is no earlier phase: name the folder of a run"
+            faults += [(("train", "source"), why)]
         return faults
+    given: list[tuple[Where, bool]] = [(("objective",), spec.objective is not None)]
+    given += [(("train", key), key in spec.train.model_fields_set) for key in ("steps", "source")]
+    return faults + [
+        (where, "got this and `train.phases`, each of which has its own: leave one of them out")
+        for where, there in given
+        if there
+    ]
+
+
+def misfits(objective: Objective, teacher: Model | None) -> Faults:
+    """Return what does not fit together in an objective that each of its parts would accept, and where it stands."""
+    faults, known = Faults(), get_args(Teacher)
     if objective.credit and not any(t.heeds_credit for t in objective.terms):
         faults += [(("credit",), "no term heeds it: add a policy gradient, such as clipped_pg, or leave it empty")]
     if strange := objective.teachers - set(known):

@@ -3,13 +3,14 @@
 import pytest
 
 from sdsearch.agents.scripted import Scripted
+from sdsearch.contracts.environment import EnvFactory
 from sdsearch.contracts.retrieval import Searcher
 from sdsearch.core.question import Question
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.retrieval.exact import Exact
-from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import DataError
 from sdsearch.rollout.collect import collect
 from sdsearch.rollout.evaluate import mean
@@ -25,10 +26,11 @@ def played(searcher: Searcher, agent: Scripted, group: int = 1) -> dict[str, flo
     """Play 100 questions and return the mean figures."""
     questions = AtlasQuestions(countries=40, hops=[2, 3], size=100).questions()
 
-    def make(asked: object) -> SearchVectorEnv:
-        return SearchVectorEnv(len(asked), questions=asked, searcher=searcher, max_turns=6)  # type: ignore[arg-type]
+    class Found(EnvFactory):
+        def __call__(self, num_envs: int) -> SearchVectorEnv:
+            return SearchVectorEnv(num_envs, questions=(), searcher=searcher, max_turns=6)
 
-    return mean(collect(make, agent.open(SearchR1()), questions, group, seed=1))
+    return mean(collect(Found(), agent.open(SearchR1()), questions, group, seed=1))
 
 
 def test_the_oracle_answers_by_searching_and_reading(searcher: Searcher) -> None:
@@ -51,7 +53,7 @@ def test_mistakes_cost_answers(searcher: Searcher) -> None:
 def test_rewording_keeps_the_meaning(searcher: Searcher) -> None:
     session = Scripted(reword=1.0).open(SearchR1())
     question = AtlasQuestions(countries=40, hops=[2], kinds=["bridge"]).questions()[0]
-    session.reset([question], 0)
+    session.reset([question], [0])
     (step,) = session.act([0], ["prompt"])
     hop = question.hops[0]
     assert step.action is not None
@@ -65,4 +67,4 @@ def test_the_same_seed_plays_the_same(searcher: Searcher) -> None:
 
 def test_a_question_without_decomposition_is_refused() -> None:
     with pytest.raises(DataError, match="question q has no decomposition: the scripted agent needs `hops`"):
-        Scripted().open(SearchR1()).reset([Question("q", "?", ("a",))], 0)
+        Scripted().open(SearchR1()).reset([Question("q", "?", ("a",))], [0])

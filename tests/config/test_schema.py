@@ -53,7 +53,7 @@ def test_every_spec_that_comes_along_fits(path: Path) -> None:
 WHOLE = """
 data: {train: {type: atlas, hops: [2]}, test: atlas}
 environment: {retriever: {type: bm25, corpus: atlas}}
-agent: {type: local, model: seed-policy}
+model: {name: seed-policy}
 objective:
   credit: [group_mean]
   terms: [clipped_pg, {type: distill, hint: hindsight, weight: {from_step: 5, value: 0.1}}]
@@ -70,7 +70,7 @@ def test_a_whole_spec_and_an_outside_component_fit() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("agent:", "agnet:"),
+        ("model:", "modle:"),
         ("type: atlas, hops: [2]", "type: atlus"),
         ("hops: [2]", "hops: [9]"),
         ("hops: [2]", "hosp: [2]"),
@@ -84,11 +84,11 @@ def test_a_whole_spec_and_an_outside_component_fit() -> None:
         ("credit: [group_mean]", "credit: group_mean"),
         ("credit: [group_mean]", "credit: [clipped_pg]"),
         ("terms: [", "terms: []\nx: ["),
-        ("model: seed-policy", "model: seed-policy, context: 3"),
-        ("agent:", "seed: a\nagent:"),
-        ("agent:", "kind: warmstart\nagent:"),
-        ("agent:", "train: {steps: 0}\nagent:"),
-        ("agent:", "train: null\nagent:"),
+        ("name: seed-policy", "name: seed-policy, context: 3"),
+        ("model:", "seed: a\nmodel:"),
+        ("model:", "kind: warmstart\nmodel:"),
+        ("model:", "train: {steps: 0}\nmodel:"),
+        ("model:", "train: null\nmodel:"),
     ],
 )
 def test_a_broken_spec_does_not_fit(right: str, wrong: str) -> None:

@@ -33,14 +33,14 @@ def table_of(*trajectories: Trajectory) -> TokenTable:
 def test_rows_are_the_sampled_tokens() -> None:
     table = TokenTable.build([Group(QUESTION, (episode(),))], [np.array([1, np.nan, 3, 4, 5])])
     assert table.token.tolist() == [21, 22, 23, 41, 42]
-    assert table.logprob.tolist() == pytest.approx([-0.1, -0.2, -0.3, -0.4, -0.5])
+    assert table.sampler_logprob.tolist() == pytest.approx([-0.1, -0.2, -0.3, -0.4, -0.5])
     assert table.advantage.isnan().tolist() == [False, True, False, False, False]
     assert table.advantage[[0, 2, 3, 4]].tolist() == [1, 3, 4, 5]
     assert table.span.tolist() == [Span.MARKUP, Span.QUERY, Span.MARKUP, Span.ANSWER, Span.THINK]
     assert table.trajectory.tolist() == [0] * 5
     assert table.turn.tolist() == [0, 0, 0, 2, 2]
     assert table.position.tolist() == [2, 3, 4, 7, 8]
-    assert [c.dtype for c in (table.token, table.logprob, table.advantage, table.span, table.turn)] == [
+    assert [c.dtype for c in (table.token, table.sampler_logprob, table.advantage, table.span, table.turn)] == [
         torch.int64,
         torch.float32,
         torch.float32,

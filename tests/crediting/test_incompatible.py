@@ -18,7 +18,10 @@ CRITICS = "the credits gae, gae would all teach the one critic"
         (["train.group=1", "objective.credit=[{type: reinforce_pp, baseline: true}]"], ALONE),
         (["train.group=1", "objective.credit=[overlong]"], f"overlong: {ALONE}"),
         (["train.group=1", "objective.credit=[shuffled_reward]"], f"shuffled_reward: {ALONE}"),
-        (["train={group: 1, rollouts: mixed}", "objective.credit=[constant]"], rf"train\.rollouts: mixed: {ALONE}"),
+        (
+            ["train={group: 1, source: {filter: mixed}}", "objective.credit=[constant]"],
+            rf"train\.source\.filter: mixed: {ALONE}",
+        ),
         (["train={group: 1, rollouts: {type: critical, initial: 1}}"], ALONE),
         (["train={group: 1, rollouts: {type: tree, trees: 1}}"], ALONE),
         (["objective.credit=[gae, gae]"], CRITICS),

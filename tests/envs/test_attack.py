@@ -1,9 +1,11 @@
 """What was written by others (passages, titles, questions, accepted answers) changes no action and no reward."""
 
 # ruff: noqa: RUF001 (look-alike characters are what is tested)
+import json
 import re
 import runpy
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AddedToken, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from sdsearch.agents.local import Local
+from sdsearch.contracts.engine import Model
 from sdsearch.contracts.environment import Reward
 from sdsearch.core.question import Hit, Passage, Question
+from sdsearch.envs.episode import LONGEST_TITLE
 from sdsearch.envs.protocol.search_r1 import NAMES, SearchR1
 from sdsearch.envs.reward.exact_match import ExactMatch
 from sdsearch.envs.reward.f1 import F1
-from sdsearch.envs.search import SearchEnv
+from sdsearch.envs.search_env import SearchEnv
 from sdsearch.policy.codec import TokenizerCodec
 from sdsearch.policy.control_tokens import controls
 from sdsearch.policy.policy import Policy
@@ -79,9 +82,13 @@ def played(
     for move in moves:
         observation, paid, _, _, info = env.step(move)
         shown.append(observation)
-        if info["stop_reason"]:
+        if "stop_reason" in info:
             break
-    return shown, info, env.episode.turns, paid
+    # Titles are what the attacker wrote, and are recorded beside the ids: for people, not for agents.
+    turns = [replace(turn, titles=()) for turn in env.episode.turns]
+    json.dumps([asdict(turn) for turn in env.episode.turns], ensure_ascii=False).encode()
+    assert all(len(title) <= LONGEST_TITLE for turn in env.episode.turns for title in turn.titles)
+    return shown, {k: v for k, v in info.items() if k not in ("titles", "turns")}, turns, paid
 
 
 @attacks
@@ -150,7 +157,7 @@ def gpt2() -> Policy:
 
 
 GPT2 = gpt2()
-POLICIES = {"seed": lambda: Policy.load(Local(device="cpu")), "gpt2": lambda: GPT2}
+POLICIES = {"seed": lambda: Policy.load(Model(device="cpu")), "gpt2": lambda: GPT2}
 
 
 @pytest.fixture(scope="module", params=POLICIES.values(), ids=list(POLICIES))

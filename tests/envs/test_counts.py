@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from sdsearch.contracts.agent import Reply
+from sdsearch.contracts.environment import EnvFactory
 from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Segment
-from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.rollout.collect import collect
 
 ASKED = Question("q", "Where?", ("Paris",))
@@ -26,13 +27,20 @@ class Saying:
     def __init__(self, *moves: str) -> None:
         self.moves = iter(moves)
 
-    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None: ...
+    def reset(self, questions: Sequence[Question], seeds: Sequence[int], greedy: bool = False) -> None: ...
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         return [Reply(Segment("observation", text), Segment("model", next(self.moves))) for text in texts]
 
     def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         return self.act(rows, [past[-1].text for past in pasts])
+
+
+class InVain(EnvFactory):
+    """Makes environments in which nothing is found."""
+
+    def __call__(self, num_envs: int) -> SearchVectorEnv:
+        return SearchVectorEnv(num_envs, questions=(), searcher=Nothing(), max_turns=9)
 
 
 def ask(query: str) -> str:
@@ -52,10 +60,7 @@ def ask(query: str) -> str:
     ],
 )
 def test_counts(moves: list[str], searches: int, repeated: int, empty: int, invalid: float) -> None:
-    def make(questions: Sequence[Question]) -> SearchVectorEnv:
-        return SearchVectorEnv(len(questions), questions=questions, searcher=Nothing(), max_turns=9)
-
-    (group,) = collect(make, Saying(*moves), [ASKED], 1, seed=0)
+    (group,) = collect(InVain(), Saying(*moves), [ASKED], 1, seed=0)
     (trajectory,) = group.trajectories
     counted = [trajectory.metrics[name] for name in ("searches", "repeated", "empty", "invalid")]
     assert counted == [searches, repeated, empty, pytest.approx(invalid)]

@@ -39,7 +39,10 @@ def test_search_then_answer() -> None:
     assert not (episode.terminated or episode.truncated)
     assert episode.answer is None
     assert episode.act(ANSWER) == Done("answered")
-    assert episode.turns == [Turn("search", "tower", ("p1", "p2")), Turn("answer", "paris")]
+    assert episode.turns == [
+        Turn("search", "tower", ("p1", "p2"), ("Eiffel Tower", "T"), (0.9, 0.1)),
+        Turn("answer", "paris"),
+    ]
     assert episode.state() == {
         "question": asdict(QUESTION),
         "turns": [asdict(turn) for turn in episode.turns],

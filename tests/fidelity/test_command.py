@@ -5,20 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
-from sdsearch.agents.engines.transformers import Transformers
-from sdsearch.agents.local import LocalSession
 from sdsearch.cli import app
 from sdsearch.contracts.environment import Action
 from sdsearch.core.trajectory import Fork
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.fidelity.paired import PairedSampler, PairedSession
 from sdsearch.learning.train import train
-from sdsearch.policy.policy import Policy
 from sdsearch.rollout.collect import collect, continue_from
-from sdsearch.rollout.environment import SearchEnvFactory
+from sdsearch.rollout.session import open_session
 from sdsearch.spec import load
 
 REWARD = """
@@ -96,7 +91,10 @@ def test_several_runs_are_judged_and_put_together(acting: Path) -> None:
 
 def test_nothing_is_played_before_every_run_is_known_to_be_there(acting: Path) -> None:
     folder = train(load(acting, ["train.steps=1"])).folder
-    for other, said in {folder.parent / "7": "7/spec.yaml", folder: "expected each run once"}.items():
+    for other, said in {
+        folder.parent / "7": "7 holds no run: expected spec.yaml",
+        folder: "expected each run once",
+    }.items():
         done = fidelity(folder, other)
         assert done.exit_code == 1
         assert said in done.stderr
@@ -116,7 +114,7 @@ def test_stored_trajectories_and_chosen_credits(acting: Path) -> None:
     assert {t["question"] for t in found["turns"]} == {json.loads(line)["question"]["id"] for line in stored}
     for words, said in {
         ("--checkpoint", "7"): "got no checkpoint of step 7, expected one of 1, 2",
-        ("--trajectories", "step_9"): "expected one of evaluate_0, evaluate_2, step_1, step_2",
+        ("--trajectories", "step_9"): "expected one of evaluate_0, step_1, step_2, evaluate_2",
         ("--credits", "group_meen"): 'did you mean "group_mean"?',
     }.items():
         wrong = fidelity(folder, *words)
@@ -134,28 +132,18 @@ def test_without_a_run_it_is_the_known_problem() -> None:
 def test_continuations_are_paired(acting: Path) -> None:
     """Continuation i of the question, gone on with after its first turn, is itself; others are not."""
     experiment = load(acting)
-    session = experiment.agent.open(experiment.environment.protocol)
-    assert isinstance(session, LocalSession)
-    env_factory, questions = SearchEnvFactory(experiment.environment), experiment.data.test.questions()[:2]
+    session, k = open_session(experiment), 6
+    env_factory, questions = experiment.environment.open(), experiment.questions("test")[:2]
     groups = collect(env_factory, session, questions, 1, seed=3)
-    paired, k = PairedSession(session, 6), 6
-    first = continue_from(env_factory, paired, [Fork(g.trajectories[0], 0) for g in groups], k, seed=9)
+    starts = [Fork(g.trajectories[0], 0) for g in groups]
+    first = continue_from(env_factory, session, starts, k, seed=9, paired=True)
     assert len({t.tokens for t in first[0].trajectories}) > 3
     longer = [(g, i, t) for g in range(2) for i, t in enumerate(first[g].trajectories) if len(t.actions) > 1]
     assert longer
-    again = continue_from(env_factory, paired, [Fork(t, 1) for _, _, t in longer], k, seed=9)
+    again = continue_from(env_factory, session, [Fork(t, 1) for _, _, t in longer], k, seed=9, paired=True)
     for (_, i, t), group in zip(longer, again, strict=True):
         assert group.trajectories[i].tokens == t.tokens
         assert sum(o.tokens == t.tokens for o in group.trajectories) < k
-
-
-def test_tokens_come_as_often_as_their_probabilities_say(tiny: Policy) -> None:
-    sampler = PairedSampler(tiny, ("</search>",), Transformers())
-    logits = torch.tensor([0.5, 0.0, 0.2, 0.3]).log().expand(1000, 4)
-    sampler.numbers = iter([(torch.arange(1000, dtype=torch.float64) + 0.5) / 1000])
-    tokens, logprobs = sampler._choose(logits)
-    assert np.bincount(tokens.numpy(), minlength=4).tolist() == [500, 0, 200, 300]
-    torch.testing.assert_close(logprobs[:500].exp(), torch.full((500,), 0.5))
 
 
 def test_options_that_the_small_problem_has_not_are_refused() -> None:

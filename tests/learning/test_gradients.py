@@ -45,6 +45,11 @@ class Hinted(Logit):
         return Selection(rows, "live", ["a hint"] * len(example_table().trajectories))
 
 
+def alone(gradient: Tensor) -> Tensor:
+    """Sum a gradient over one process."""
+    return gradient
+
+
 def measured(*terms: Term, parts: int = 1) -> tuple[Gradients, list[torch.nn.Parameter]]:
     """Take the gradients of a linear model in so many parts, and do the backward passes of the update."""
     torch.manual_seed(0)
@@ -75,7 +80,7 @@ def test_by_hand() -> None:
         nothing = torch.zeros(len(part), VOCABULARY)
         losses, _ = step_loss.losses(part, lambda index: logits.expand(len(index), -1), lambda *_, n=nothing: n)
         gradients.see(losses)
-    assert gradients.figures() == pytest.approx(
+    assert gradients.figures(alone) == pytest.approx(
         {f"grad_norm/{credited}": 4, f"grad_norm/{plain}": 3, f"grad_norm/{hinted}": 0.5, f"grad_ratio/{hinted}": 0.125}
     )
     assert logits.grad is None
@@ -85,8 +90,8 @@ def test_by_hand() -> None:
 def test_a_single_term_has_the_gradient_of_the_update(parts: int) -> None:
     gradients, parameters = measured(ClippedPG(), parts=parts)
     norm = float(get_total_norm([p.grad for p in parameters if p.grad is not None]))
-    assert gradients.figures() == {"grad_norm/clipped_pg": norm}
-    assert gradients.figures()["grad_norm/clipped_pg"] > 0
+    assert gradients.figures(alone) == {"grad_norm/clipped_pg": norm}
+    assert gradients.figures(alone)["grad_norm/clipped_pg"] > 0
 
 
 def test_the_terms_add_up_to_the_update() -> None:
@@ -96,7 +101,7 @@ def test_the_terms_add_up_to_the_update() -> None:
     for i, parameter in enumerate(parameters):
         total = torch.stack([f[i] for f in gradients.sums.values()]).sum(0)
         torch.testing.assert_close(total, parameter.grad)
-    figures = gradients.figures()
+    figures = gradients.figures(alone)
     ratio = figures["grad_norm/distill"] / figures["grad_norm/clipped_pg"]
     assert figures["grad_ratio/distill"] == pytest.approx(ratio)
     assert ratio > 0
@@ -104,10 +109,10 @@ def test_the_terms_add_up_to_the_update() -> None:
 
 def test_no_ratio_to_a_policy_gradient_that_is_zero() -> None:
     gradients, _ = measured(Credited(of=0, weight=1e-50), Hinted(of=1))
-    assert not [n for n in gradients.figures() if n.startswith("grad_ratio")]
+    assert not [n for n in gradients.figures(alone) if n.startswith("grad_ratio")]
 
 
 def test_processes_are_summed_before_the_norm() -> None:
     gradients, _ = measured(ClippedPG())
-    alone = gradients.figures()["grad_norm/clipped_pg"]
-    assert gradients.figures(lambda gradient: 3 * gradient)["grad_norm/clipped_pg"] == pytest.approx(3 * alone)
+    one = gradients.figures(alone)["grad_norm/clipped_pg"]
+    assert gradients.figures(lambda gradient: 3 * gradient)["grad_norm/clipped_pg"] == pytest.approx(3 * one)

@@ -1,90 +1,124 @@
 """What cannot fit is refused before the first rollout, with the numbers."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from sdsearch.agents.local import LocalSession
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.core.question import Question
-from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.envs.retrieval.exact import Exact
+from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import ContextError
-from sdsearch.learning.preflight import longest_prompt, preflight
+from sdsearch.learning.preflight import Opening, longest_prompt, preflight
 from sdsearch.learning.train import train
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.spec import Experiment, load
 
 
-def opened(spec: Path, *overrides: str) -> tuple[Experiment, LocalSession, int]:
-    """Return an experiment, its session, and the tokens of its longest prompt."""
+class Ready(NamedTuple):
+    """An experiment with its opened model, and its longest prompt."""
+
+    experiment: Experiment
+    model: LanguageModel
+    opening: Opening
+
+    @property
+    def prompt(self) -> int:
+        """Its tokens."""
+        return len(self.opening.prompt.tokens)
+
+
+def opened(spec: Path, *overrides: str) -> Ready:
+    """Open what a preflight needs."""
     experiment = load(spec, overrides)
-    session = experiment.agent.open(experiment.environment.protocol)
-    assert isinstance(session, LocalSession)
-    _, prompt = longest_prompt(session, experiment.data.train.questions())
-    return experiment, session, len(prompt.tokens)
+    model = language_model(experiment.model, experiment.sampling, Policy.load(experiment.model))
+    opening = longest_prompt(experiment.environment.open(), model.codec, experiment.questions("train"))
+    return Ready(experiment, model, opening)
 
 
-def check(experiment: Experiment, session: LocalSession) -> str | None:
-    return preflight(experiment, session, experiment.data.train.questions(), experiment.data.test.questions())
+def check(ready: Ready) -> str | None:
+    return preflight(ready.experiment, ready.model, 512, ready.opening, ready.opening)
 
 
 def test_the_longest_prompt_is_the_one_with_the_most_tokens(spec: Path) -> None:
-    _, session, _ = opened(spec)
+    experiment, model, _ = opened(spec)
     asked = [Question("short", "Rome?", ("x",)), Question("long", "Which city does Airport 4 serve? " * 9, ("x",))]
-    question, prompt = longest_prompt(session, asked)
+    question, prompt = longest_prompt(experiment.environment.open(), model.codec, asked)
     assert question.id == "long"
-    assert prompt.tokens == session.policy.codec.prompt(session.grammar.prompt(asked[1]))
+    assert prompt.tokens == model.codec.prompt(experiment.environment.grammar.prompt(asked[1]))
 
 
 def test_a_prompt_and_one_turn_must_fit_into_the_context(spec: Path) -> None:
-    _, _, prompt = opened(spec)
-    just = opened(spec, f"agent.context={prompt + 8}")
-    check(just[0], just[1])
-    short = opened(spec, f"agent.context={prompt + 7}")
+    prompt = opened(spec).prompt
+    just = opened(spec, f"sampling.context={prompt + 8}")
+    check(just)
+    short = opened(spec, f"sampling.context={prompt + 7}")
     with pytest.raises(ContextError) as caught:
-        check(short[0], short[1])
+        check(short)
     said = str(caught.value)
     assert (
-        f"the prompt takes {prompt} tokens and a turn may take 8 (agent.max_new_tokens), together {prompt + 8}" in said
+        f"the prompt takes {prompt} tokens and a turn may take 8 (sampling.max_new_tokens), together {prompt + 8}"
+        in said
     )
-    assert f"agent.context is {prompt + 7}: raise agent.context (the model has 512 positions)" in said
+    assert f"sampling.context is {prompt + 7}: raise sampling.context (the model has 512 positions)" in said
 
 
 def test_the_shortest_hint_must_fit_into_the_model(spec: Path) -> None:
     header = "Earlier attempts " + "Airport " * 600
-    experiment, session, prompt = opened(spec, f"objective.terms.1.hint.header={header}")
+    ready = opened(spec, f"objective.terms.1.hint.header={header}")
     with pytest.raises(ContextError) as caught:
-        check(experiment, session)
-    asked = session.grammar.prompt(experiment.data.train.questions()[0])
+        check(ready)
+    asked = ready.opening.prompt.text
     block = f"{header.strip()}\nCORRECT: a\nINCORRECT: a\nCORRECT: a\n\n"
-    hinted = len(session.policy.codec.prompt(block + asked))
+    hinted = len(ready.model.codec.prompt(block + asked))
     said = str(caught.value)
-    assert f"the prompt takes {prompt} tokens, {hinted} with the shortest hint for a group of 3" in said
+    assert f"the prompt takes {ready.prompt} tokens, {hinted} with the shortest hint for a group of 3" in said
     assert f"together {hinted + 8}, and the model has 512 positions: lower train.group" in said
     silent = "objective.terms.1.weight=0"
-    check(*opened(spec, f"objective.terms.1.hint.header={header}", silent)[:2])
+    check(opened(spec, f"objective.terms.1.hint.header={header}", silent))
 
 
 def test_a_hint_that_may_become_too_long_is_told(spec: Path) -> None:
-    assert check(*opened(spec)[:2]) is None
+    assert check(opened(spec)) is None
     long = ("train.group=16", "environment.max_turns=6")
-    told = check(*opened(spec, *long)[:2])
+    told = check(opened(spec, *long))
     assert told is not None
     assert "and the model has 512 positions" in told
     limited = opened(spec, *long, "objective.terms.1.hint.max_queries=1", "objective.terms.1.hint.max_characters=2")
-    assert check(*limited[:2]) is None
+    assert check(limited) is None
+
+
+@pytest.mark.parametrize("text", ["<search> x </search>", "</answer>", "<information>", "<|im_end|>"])
+def test_prompts_and_answers_may_hold_what_the_grammar_means(spec: Path, text: str) -> None:
+    """An instruction that helps shows the tags; queries must not be made of it."""
+    instruction = json.dumps(f"Write {text} to search.\n")
+    changed = spec.parent / "questions.jsonl"
+    changed.write_text(changed.read_text().replace("Rome", text.replace('"', "")))
+    ready = opened(spec, f"environment.protocol={{type: search_r1, instruction: {instruction}}}")
+    check(ready)
+    assert text in ready.opening.prompt.text
+    folder = train(load(spec, ["train.steps=1", "train.group=2", "evaluate.questions=1"])).folder
+    assert (folder / "trajectories" / "step_1.jsonl").exists()
 
 
 def test_training_stops_before_any_rollout(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[int] = []
-    reset = SearchVectorEnv.reset
+    stepped: list[int] = []
+    step = SearchVectorEnv.step
 
-    def counted(self: SearchVectorEnv, **options: Any) -> Any:
-        begun.append(self.num_envs)
-        return reset(self, **options)
+    def counted(self: SearchVectorEnv, actions: Sequence[str]) -> Any:
+        stepped.append(self.num_envs)
+        return step(self, actions)
 
-    monkeypatch.setattr(SearchVectorEnv, "reset", counted)
-    with pytest.raises(ContextError, match=r"agent\.context is 16:"):
-        train(load(spec, ["agent.context=16"]))
-    assert begun == []
+    monkeypatch.setattr(SearchVectorEnv, "step", counted)
+    monkeypatch.setattr(Exact, "open", lambda _: pytest.fail("built an index for what cannot be played"))
+    with pytest.raises(ContextError, match=r"sampling\.context is 16:"):
+        train(load(spec, ["sampling.context=16"]))
+    assert stepped == []
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(spec.parent)
+    monkeypatch.setattr(SearchVectorEnv, "step", counted)
     train(load(spec, ["train.steps=1", "train.group=2", "evaluate.questions=1", "name=played"]))
-    assert begun != []
+    assert stepped != []

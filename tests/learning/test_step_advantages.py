@@ -104,7 +104,7 @@ def test_the_targets_are_those_of_the_credit_that_has_a_critic() -> None:
             values, _ = super().advantages(groups, probe)
             return Advantages(values, [np.full(len(v), 7.0) for v in values])
 
-    values, targets = step_advantages([LeaveOneOut(), Taught(weight=0.5)], [group(1.0, 0.0)])
+    values, targets, _ = step_advantages([LeaveOneOut(), Taught(weight=0.5)], [group(1.0, 0.0)])
     assert [v.tolist() for v in values] == [[1.5, 1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]
     assert targets is not None
     assert [t.tolist() for t in targets] == [[7.0] * 4] * 2

@@ -13,7 +13,7 @@ from sdsearch.contracts.environment import Action
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Trajectory, read_groups
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.errors import CheckpointError, ModelError, RetrieverUnavailable, SpecError
+from sdsearch.errors import CheckpointError, RetrieverUnavailable, SpecError
 from sdsearch.learning.train import train
 from sdsearch.policy.policy import Policy
 from sdsearch.rollout.order import choose
@@ -72,7 +72,7 @@ def test_a_run_leaves_everything(spec: Path) -> None:
 def test_micro_batches_change_nothing(spec: Path, budget: int) -> None:
     whole = weights(train(opened(spec, "name=whole", "train.steps=1")).folder)
     cut = weights(train(opened(spec, "name=cut", "train.steps=1", f"train.tokens_per_batch={budget}")).folder)
-    start = Policy.load(opened(spec).agent).model.state_dict()  # type: ignore[arg-type]
+    start = Policy.load(opened(spec).model).model.state_dict()
     moved = max((whole[k] - start[k]).abs().max().item() for k in whole)
     assert moved > 1e-3
     for name in whole:
@@ -147,16 +147,11 @@ def test_a_damaged_checkpoint_is_named(spec: Path) -> None:
 
 
 def test_an_agent_without_weights_cannot_be_trained(spec: Path) -> None:
-    with pytest.raises(ModelError, match="`scripted` has no weights to train: use `local`"):
-        train(scripted(spec))
-
-
-def scripted(spec: Path) -> Experiment:
-    """Return the spec with a scripted agent."""
-    text = spec.read_text()
-    line = next(part for part in text.splitlines() if part.startswith("agent:"))
-    spec.write_text(text.replace(line, "agent: {type: scripted}"))
-    return opened(spec)
+    with pytest.raises(SpecError, match="small: the agent `scripted` has no weights to train: expected `policy`"):
+        train(opened(spec, "agent=scripted"))
+    with pytest.raises(SpecError, match="small: `objective` is missing: training needs `credit` and `terms`"):
+        train(opened(spec, "objective=null"))
+    assert not (spec.parent / "runs" / "small" / "0").exists()
 
 
 def test_questions_go_round_in_shuffled_epochs() -> None:

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from sdsearch.agents.local import Local
 from sdsearch.config.component import Settings
 from sdsearch.config.discovery import known
+from sdsearch.contracts.engine import Sampling
 from sdsearch.contracts.loss import Term
+from sdsearch.envs.search import Search
 from sdsearch.monitoring.advice import WATCHES
 from sdsearch.monitoring.monitor import Monitor, Monitors, Notice
 from sdsearch.objectives.terms.distill import Distill
-from sdsearch.spec import Environment, Train
+from sdsearch.spec import Train
 
 HEALTHY = {
     "drift_mean": 0.004,  # as measured with bfloat16
@@ -95,9 +96,9 @@ def test_every_limit_is_watched() -> None:
 
 
 def test_advice_names_what_there_is() -> None:
-    sections: dict[str, type[Settings]] = {"train": Train, "agent": Local, "environment": Environment}
+    sections: dict[str, type[Settings]] = {"train": Train, "sampling": Sampling, "environment": Search}
     for watch in WATCHES:
-        settings = re.findall(r"\b(train|agent|environment)\.(\w+)", watch.advice)
+        settings = re.findall(r"\b(train|sampling|environment)\.(\w+)", watch.advice)
         assert all(name in sections[section].model_fields for section, name in settings), watch.advice
         terms = re.findall(r"term `(\w+)`", watch.advice)
         assert set(terms) <= set(known(Term)), watch.advice

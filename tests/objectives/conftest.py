@@ -24,20 +24,26 @@ HERE = Question("q", "Where?", ("here",))
 
 @pytest.fixture
 def rows_of() -> MakeRows:
-    """Return a builder of rows: the probability of token 0 now, when sampled and for the teacher; vocabulary of two."""
+    """Return a builder of rows: the probability of token 0 now, when the step began, for the teacher, for the sampler.
+
+    The vocabulary has two tokens. The sampler's are those when the step began unless they are given.
+    """
 
     def build(
         now: Sequence[float],
         then: Sequence[float] | None = None,
         credit: Sequence[float] | None = None,
         teacher: Sequence[float] | None = None,
+        sampler: Sequence[float] | None = None,
     ) -> LossInput:
         n = len(now)
+        old = now if then is None else then
         question = Question("q", "Where?", ("here",))
-        sampled = tuple(np.log(now if then is None else then).tolist())
+        sampled = tuple(np.log(old if sampler is None else sampler).tolist())
         segments = (Segment("prompt", "p", (1,)), Segment("model", "", (0,) * n, sampled, (Span.QUERY,) * n))
         group = Group(question, (Trajectory(question, segments, (), "answered", 0.0),))
         table = TokenTable.build([group], [np.ones(n) if credit is None else np.array(credit)])
+        table = replace(table, old_logprob=torch.tensor(np.log(old), dtype=torch.float32))
         taught = None if teacher is None else two(teacher)
         logits = two(now).requires_grad_()
         return LossInput(table, logits, pick(logits, table.token), taught)

@@ -58,7 +58,7 @@ def test_a_template_that_rewrites_is_refused_with_the_reason(tiny: Policy, why: 
     template, message = REFUSED[why]
     with pytest.raises(ModelError, match=message) as caught:
         chat(tiny, template)
-    assert "choose another model or chat template, or set agent.chat: false" in str(caught.value)
+    assert "choose another model or chat template, or set model.chat: false" in str(caught.value)
 
 
 def test_no_template_is_refused(tiny: Policy) -> None:

@@ -2,10 +2,11 @@
 
 import io
 import math
+from typing import Any
 
 from rich.console import Console
 
-from sdsearch.report.table import outcome, show, split
+from sdsearch.report.table import outcome, phase_ends, show, split
 
 FIGURES = {"exact_match": 0.25, "f1": 0.5, "searches": 2.0, "gold_recall": 0.75, "invalid": 0.0}
 METRICS = [
@@ -17,10 +18,30 @@ METRICS = [
 
 
 def test_outcome_compares_the_first_and_the_last_evaluation() -> None:
-    assert outcome(METRICS)[0] == ("exact match", 0.25, 0.75)
-    assert [name for name, _, _ in outcome(METRICS)][1:] == [
+    held_out = outcome(METRICS)
+    assert held_out is not None
+    assert held_out.when == ("before", "after")
+    assert held_out.rows[0] == ("exact match", (0.25, 0.75))
+    assert [name for name, _ in held_out.rows][1:] == [
         "F1", "searches per question", "recall of gold passages", "invalid rate"
     ]  # fmt: skip
+
+
+def test_each_phase_has_a_column() -> None:
+    evaluated = {0: 0.1, 2: 0.3, 3: 0.35, 5: 0.2}
+    metrics: list[dict[str, Any]] = [{"step": s, "phase": 1 if s < 3 else 2, "train": {}} for s in range(1, 6)]
+    metrics += [{"step": s, "evaluate": {**FIGURES, "exact_match": value}} for s, value in evaluated.items()]
+    held_out = outcome(metrics)
+    assert held_out is not None
+    assert held_out.when == ("before", "phase 1", "phase 2")
+    assert held_out.rows[0] == ("exact match", (0.1, 0.3, 0.2))
+    assert phase_ends(metrics) == [(1, 2), (2, 5)]
+
+
+def test_an_environment_has_figures_of_its_own() -> None:
+    held_out = outcome([{"step": 0, "evaluate": {"reward": 0.5, "guesses": 3.0}}])
+    assert held_out is not None
+    assert held_out.rows == (("reward", (0.5, 0.5)), ("guesses", (3.0, 3.0)))
 
 
 def test_split_is_the_mean_over_steps_and_the_rest() -> None:

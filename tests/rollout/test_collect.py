@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from sdsearch.agents.local import Local, LocalSession
+from sdsearch.agents.policy import PolicySession
 from sdsearch.agents.scripted import Scripted, ScriptedSession
-from sdsearch.contracts.environment import Action
+from sdsearch.contracts.engine import Model, Sampling
+from sdsearch.contracts.environment import Action, EnvFactory
 from sdsearch.core.question import Hit, Hop, Passage, Question
 from sdsearch.core.trajectory import Fork, Group, Segment, Trajectory, read_groups, write_groups
+from sdsearch.envs.episode import boundary
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.policy.policy import Policy
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import bearable, collect, continue_from
 from sdsearch.warmstart.command import Hinted
 
@@ -51,25 +54,33 @@ class Facts:
 
 
 @pytest.fixture
-def session(tiny: Policy) -> LocalSession:
+def session(tiny: Policy) -> PolicySession:
     """Return a session of random weights whose every turn is a search."""
-    agent, grammar = Local(max_new_tokens=6), EverySearch()
-    return LocalSession(tiny, agent.engine.open(tiny, grammar.stop), grammar, agent)
+    return PolicySession(EverySearch(), language_model(Model(), Sampling(max_new_tokens=6), tiny))
 
 
-def searching(questions: Sequence[Question]) -> SearchVectorEnv:
-    return SearchVectorEnv(len(questions), questions=questions, searcher=Shelf(), grammar=EverySearch(), max_turns=4)
+class Made(EnvFactory):
+    """Makes search environments with some settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def __call__(self, num_envs: int) -> SearchVectorEnv:
+        return SearchVectorEnv(num_envs, questions=(), **self.settings)
+
+    def state_at(self, trajectory: Trajectory, turn: int) -> Any:
+        return boundary(trajectory, turn)
 
 
-def reading(questions: Sequence[Question]) -> SearchVectorEnv:
-    return SearchVectorEnv(len(questions), questions=questions, searcher=Facts(), max_turns=5)
+searching = Made(searcher=Shelf(), grammar=EverySearch(), max_turns=4)
+reading = Made(searcher=Facts(), max_turns=5)
 
 
 def forks(groups: Sequence[Group]) -> list[Fork]:
     return [Fork(t, turn) for g in groups for t in g.trajectories for turn in range(len(t.actions))]
 
 
-def test_groups_come_in_order(session: LocalSession) -> None:
+def test_groups_come_in_order(session: PolicySession) -> None:
     groups = collect(searching, session, QUESTIONS, 2, seed=5)
     assert [g.question for g in groups] == QUESTIONS
     assert all(t.question == g.question for g in groups for t in g.trajectories)
@@ -79,13 +90,13 @@ def test_groups_come_in_order(session: LocalSession) -> None:
     )
 
 
-def test_going_on_from_turn_zero_is_the_rollout_itself(session: LocalSession) -> None:
+def test_going_on_from_turn_zero_is_the_rollout_itself(session: PolicySession) -> None:
     groups = collect(searching, session, QUESTIONS, 3, seed=5)
     start = [Fork(g.trajectories[0], 0) for g in groups]
     assert continue_from(searching, session, start, 3, seed=5) == groups
 
 
-def test_every_boundary_goes_on_from_the_recorded_tokens(session: LocalSession, tmp_path: Path) -> None:
+def test_every_boundary_goes_on_from_the_recorded_tokens(session: PolicySession, tiny: Policy, tmp_path: Path) -> None:
     write_groups(tmp_path / "groups.jsonl", collect(searching, session, QUESTIONS, 1, seed=5))
     places = forks(list(read_groups(tmp_path / "groups.jsonl")))
     assert {f.turn for f in places} == {0, 1, 2, 3}
@@ -99,8 +110,8 @@ def test_every_boundary_goes_on_from_the_recorded_tokens(session: LocalSession, 
             assert t.segments[:length] == past
             assert t.turns[: fork.turn] == fork.trajectory.turns[: fork.turn]
             assert len(t.turns) == len(t.actions) == 4
-            assert session.policy.codec.decode(t.tokens) == "".join(s.text for s in t.segments)
-            check_logprobs(session.policy, t)
+            assert session.model.codec.decode(t.tokens) == "".join(s.text for s in t.segments)
+            check_logprobs(tiny, t)
         later.add(tuple(t.tokens for t in group.trajectories))
     assert len(later) > len(places) / 2
     assert any(len({t.tokens for t in g.trajectories}) == 2 for g in found)
@@ -117,37 +128,37 @@ def check_logprobs(policy: Policy, trajectory: Trajectory) -> None:
         at += len(segment.tokens)
 
 
-def test_the_likeliest_future_is_the_same_from_every_boundary(session: LocalSession) -> None:
+def test_the_likeliest_future_is_the_same_from_every_boundary(session: PolicySession) -> None:
     groups = collect(searching, session, QUESTIONS, 1, seed=0, greedy=True)
     places = forks(groups)
     for fork, group in zip(places, continue_from(searching, session, places, 2, seed=1, greedy=True), strict=True):
         assert [t.tokens for t in group.trajectories] == [fork.trajectory.tokens] * 2
 
 
-def test_text_is_never_encoded_anew(session: LocalSession) -> None:
+def test_text_is_never_encoded_anew(session: PolicySession, tiny: Policy) -> None:
     """Tokens that no encoding of their text would give are kept as they are."""
     (group,) = collect(searching, session, QUESTIONS[:1], 1, seed=5)
     played = group.trajectories[0]
-    letters = [tuple(session.policy.codec.encode(c)[0] for c in "Airport"), session.policy.codec.encode("Airport")]
+    letters = [tuple(session.model.codec.encode(c)[0] for c in "Airport"), session.model.codec.encode("Airport")]
     assert letters[0] != letters[1]
     spelt = Segment("observation", "Airport", letters[0])
     odd = replace(played, segments=(*played.segments[:2], spelt, *played.segments[3:]))
     (after,) = continue_from(searching, session, [Fork(odd, 1)], 1, seed=0)
     assert after.trajectories[0].segments[2] is spelt
-    check_logprobs(session.policy, after.trajectories[0])
+    check_logprobs(tiny, after.trajectories[0])
 
 
-def test_a_continuation_keeps_to_the_context(session: LocalSession) -> None:
+def test_a_continuation_keeps_to_the_context(session: PolicySession) -> None:
     (group,) = collect(searching, session, QUESTIONS[:1], 1, seed=5)
     played = group.trajectories[0]
-    session.context = sum(len(s.tokens) for s in played.before(2)) + 1
+    session.model = session.model._replace(context=sum(len(s.tokens) for s in played.before(2)) + 1)
     one, none = continue_from(searching, session, [Fork(played, 2), Fork(played, 3)], 1, seed=0)
     assert len(one.trajectories[0].segments[5].tokens) == 1
     assert none.trajectories[0].stop_reason == "context_full"
     assert none.trajectories[0].segments == played.before(3)
 
 
-def test_a_hint_in_front_is_part_of_the_recorded_prompt(session: LocalSession) -> None:
+def test_a_hint_in_front_is_part_of_the_recorded_prompt(session: PolicySession) -> None:
     hinted = Hinted(session, ["Think of Rome.\n\n"] * 2)
     (group,) = collect(searching, hinted, QUESTIONS[:1], 2, seed=5)
     assert group.trajectories[0].segments[0].text.startswith("Think of Rome.\n\nQuestion: ")
@@ -164,7 +175,7 @@ def test_a_script_reads_again_what_was_shown() -> None:
     assert [list(g.trajectories) for g in found] == [[played] * 2] * 3
 
 
-def test_a_script_goes_on_with_what_a_policy_began(session: LocalSession) -> None:
+def test_a_script_goes_on_with_what_a_policy_began(session: PolicySession) -> None:
     """The oracle rescues an episode of another agent: it asks for what that one has not read yet."""
     prompt = Segment("prompt", f"Question: {CHAIN.text}\n", (1,))
     seen = "\n\n<information>Doc 1(Title: Airport 1) city: Rome\n</information>\n\n"
@@ -178,7 +189,7 @@ def test_a_script_goes_on_with_what_a_policy_began(session: LocalSession) -> Non
     assert after.trajectories[0].reward == 1.0
 
 
-def test_what_cannot_be_gone_on_from_is_told(session: LocalSession) -> None:
+def test_what_cannot_be_gone_on_from_is_told(session: PolicySession) -> None:
     (group,) = collect(reading, Scripted().open(SearchR1()), [CHAIN], 1, seed=0)
     with pytest.raises(ValueError, match="question chain: got turn 3, expected one of 3 turns"):
         continue_from(reading, session, [Fork(group.trajectories[0], 3)], 1, seed=0)
@@ -188,7 +199,7 @@ def test_what_cannot_be_gone_on_from_is_told(session: LocalSession) -> None:
 
 
 def test_an_outage_is_recorded_for_people_and_shown_to_nobody(
-    session: LocalSession, monkeypatch: pytest.MonkeyPatch
+    session: PolicySession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = collect(searching, session, QUESTIONS, 2, seed=5)
     monkeypatch.setattr(Shelf, "down", True)

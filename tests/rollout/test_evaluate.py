@@ -7,8 +7,8 @@ import pytest
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.evaluate import evaluate, mean
+from sdsearch.rollout.session import open_session
 from sdsearch.spec import load
 from sdsearch.testing import example_trajectory
 from sdsearch.warmstart.command import Hinted
@@ -16,12 +16,12 @@ from sdsearch.warmstart.command import Hinted
 
 def test_each_question_is_played_once_in_order(spec: Path) -> None:
     experiment = load(spec)
-    session = experiment.agent.open(experiment.environment.protocol)
-    questions = experiment.data.test.questions()
-    groups = evaluate(SearchEnvFactory(experiment.environment), session, questions, batch=2, seed=0)
+    session = open_session(experiment)
+    questions = experiment.questions("test")
+    groups = evaluate(experiment.environment.open(), session, questions, batch=2, seed=0)
     assert [g.question.id for g in groups] == [q.id for q in questions]
     assert all(len(g.trajectories) == 1 for g in groups)
-    assert groups == evaluate(SearchEnvFactory(experiment.environment), session, questions, batch=2, seed=0)
+    assert groups == evaluate(experiment.environment.open(), session, questions, batch=2, seed=0)
 
 
 def test_means_leave_lost_episodes_out() -> None:
@@ -37,11 +37,9 @@ def test_means_leave_lost_episodes_out() -> None:
 
 def test_a_hint_is_shown_before_the_prompt_and_only_there(spec: Path) -> None:
     experiment = load(spec)
-    session = experiment.agent.open(experiment.environment.protocol)
-    questions = experiment.data.test.questions()[:2]
-    groups = collect(
-        SearchEnvFactory(experiment.environment), Hinted(session, ["one\n", "", "two\n", ""]), questions, 2, seed=0
-    )
+    session = open_session(experiment)
+    questions = experiment.questions("test")[:2]
+    groups = collect(experiment.environment.open(), Hinted(session, ["one\n", "", "two\n", ""]), questions, 2, seed=0)
     openings = [t.segments[0].text for g in groups for t in g.trajectories]
     assert [o.split("Question:")[0] for o in openings] == ["one\n", "", "two\n", ""]
     assert not any("one\n" in s.text for g in groups for t in g.trajectories for s in t.segments[1:])

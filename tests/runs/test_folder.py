@@ -15,7 +15,7 @@ from sdsearch.contracts.retrieval import Retriever
 from sdsearch.errors import CheckpointError
 from sdsearch.learning.train import train
 from sdsearch.retrieval.cached import Cached
-from sdsearch.runs.folder import Run, recorded, spec_differences
+from sdsearch.runs.folder import Run, spec_differences
 from sdsearch.spec import Experiment, load
 
 LINES: list[dict[str, Any]] = [
@@ -211,13 +211,13 @@ def test_what_was_spent_is_in_the_checkpoint(spec: Path, tmp_path: Path) -> None
     """A budget holds over interruptions, whatever the log says of it."""
     short = load(spec, [f"out={tmp_path / 'y'}", "train.steps=2"])
     folder = train(short).folder
-    lines = recorded(folder)
+    lines = Run.open(folder).metrics()
     spent = [m["spent"] for m in lines if "train" in m][-1]
     wrong = dict.fromkeys(spent, 0.0)
     altered = [{**m, "spent": wrong} if "train" in m else m for m in lines]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in altered))
     train(load(spec, [f"out={tmp_path / 'y'}", "train.steps=3"]), resume=True)
-    after = next(m["spent"] for m in recorded(folder) if "train" in m and m["step"] == 3)
+    after = next(m["spent"] for m in Run.open(folder).metrics() if "train" in m and m["step"] == 3)
     assert after["rollouts"] == spent["rollouts"] + 6
     assert after["tokens"] > spent["tokens"] > 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from sdsearch.errors import CheckpointError
 from sdsearch.learning.train import train
-from sdsearch.runs.folder import recorded
+from sdsearch.runs.folder import Run
 from sdsearch.runs.lock import holder, occupied
 from sdsearch.spec import load
 
@@ -87,5 +87,5 @@ def test_two_trainings_at_the_same_time_leave_one_whole_run(spec: Path) -> None:
     codes = [process.returncode for process in started]
     assert codes.count(0) == 1, said
     assert "is in use by process" in said[codes.index(1)] or "holds a run" in said[codes.index(1)], said
-    lines = recorded(load(spec).folder)
+    lines = Run.open(load(spec).folder).metrics()
     assert [m["step"] for m in lines if "train" in m] == list(range(1, load(spec).train.steps + 1))

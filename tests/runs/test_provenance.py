@@ -37,7 +37,6 @@ def test_the_code_is_that_of_every_component_however_deep(spec: Path) -> None:
         "objectives.rollouts.independent:Independent",  # by default
     }
     assert {f"sdsearch.{name}" for name in inside} <= set(found)
-    assert "sdsearch.policy.settings:PolicySettings" in found  # what `local` derives from
     assert not any(name.startswith(("sdsearch.contracts.", "sdsearch.config.")) for name in found)  # they do nothing
 
 

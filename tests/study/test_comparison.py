@@ -234,11 +234,13 @@ def test_arms_are_judged_alike(study: Write) -> None:
 
 def test_what_arms_do_not_share_is_said_aloud(study: Write) -> None:
     twin = "twin: {objective: {terms: {1: {weight: 0.5}}}}"
-    over = "{agent: {temperature: 0.7}, objective: {credit: [{type: broadcast, of: igpo}]}}"
+    over = (
+        "{sampling: {temperature: 0.7}, model: {dtype: bfloat16}, objective: {credit: [{type: broadcast, of: igpo}]}}"
+    )
     loaded = load_any(study("pair", (twin, f"twin: {over}")))
     assert isinstance(loaded.spec, Study)
     items = dict(checklist(Comparison(loaded.spec, jobs(loaded), {})))
-    assert "**Arms differ in agent: what is seen may be due to that.**" in items["Seeds"]
+    assert "**Arms differ in model, sampling: what is seen may be due to that.**" in items["Seeds"]
     assert "*twin*: the gold answer" in items["What it needs beyond rollouts and rewards"]
     assert "`broadcast` (" in items["What each arm credits"]
     assert "`igpo` (" in items["What each arm credits"]

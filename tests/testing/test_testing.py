@@ -13,6 +13,7 @@ from sdsearch.agents.scripted import Scripted, ScriptedSession
 from sdsearch.contracts.agent import Reply
 from sdsearch.contracts.credit import Advantages, Credit, GroupCredit, Probe
 from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.contracts.environment import Grammar
 from sdsearch.contracts.hint import Hint
 from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
@@ -217,7 +218,7 @@ class Clumsy(Scripted):
 
     fault: str = ""
 
-    def open(self, grammar: Grammar) -> ScriptedSession:
+    def open(self, grammar: Grammar, model: LanguageModel | None = None) -> ScriptedSession:
         return ClumsyActor(self, grammar)
 
 
@@ -229,20 +230,20 @@ class ClumsyActor(ScriptedSession):
         one, two = (1, 2), (-0.5, -0.5)
         match self.settings.fault:
             case "tidies":
-                steps = [Reply(replace(c, text=c.text.strip()), a) for c, a in steps]
+                steps = [Reply(replace(c, text=c.text.strip()), a) for c, a, *_ in steps]
             case "drops":
                 steps = steps[1:]
             case "prompts":
-                steps = [Reply(replace(c, role="prompt"), a) for c, a in steps]
+                steps = [Reply(replace(c, role="prompt"), a) for c, a, *_ in steps]
             case "fickle":
-                steps = [Reply(c, Segment("model", f"{next(calls)}")) for c, _ in steps]
+                steps = [Reply(c, Segment("model", f"{next(calls)}")) for c, _, *_ in steps]
             case "half":
-                steps = [Reply(c, Segment("model", a.text, one, two, (Span.THINK,) * 2)) for c, a in steps if a]
+                steps = [Reply(c, Segment("model", a.text, one, two, (Span.THINK,) * 2)) for c, a, *_ in steps if a]
             case "sure" | "mistaken":
                 above, span = (0.5, Span.THINK) if self.settings.fault == "sure" else (-0.5, Span.ANSWER)
                 steps = [
                     Reply(replace(c, tokens=one), Segment("model", a.text, one, (above, -1.0), (span,) * 2))
-                    for c, a in steps
+                    for c, a, *_ in steps
                     if a
                 ]
         return steps
@@ -250,7 +251,7 @@ class ClumsyActor(ScriptedSession):
     def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
         steps = super().resume(rows, pasts)
         if self.settings.fault == "rewrites":
-            steps = [Reply(replace(c, text=c.text + " "), a) for c, a in steps]
+            steps = [Reply(replace(c, text=c.text + " "), a) for c, a, *_ in steps]
         return steps
 
 

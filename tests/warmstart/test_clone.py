@@ -13,11 +13,10 @@ from sdsearch.core.trajectory import Group, Segment, Trajectory
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.exact import Exact
+from sdsearch.envs.search import Search
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.policy.policy import Policy
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
-from sdsearch.spec import Environment
 from sdsearch.warmstart.clone import Piece, Row, batches, lessons, replaced, row, values
 from sdsearch.warmstart.spec import Cloning
 
@@ -31,10 +30,10 @@ def batched(items: Iterator[list[Piece]], size: int) -> Iterator[list[list[Piece
 @pytest.fixture(scope="module")
 def groups() -> list[Group]:
     """Return scripted groups of three, right and wrong."""
-    environment = Environment(retriever=Exact(corpus=AtlasPassages(countries=30), embedder=Hashing()))
-    session = Scripted(wrong_query=0.4, recover=0.5, misread=0.2).open(environment.protocol)
+    environment = Search(retriever=Exact(corpus=AtlasPassages(countries=30), embedder=Hashing()))
+    session = Scripted(wrong_query=0.4, recover=0.5, misread=0.2).open(environment.grammar)
     questions = AtlasQuestions(countries=30, hops=[1, 2], size=30).questions()
-    played = collect(SearchEnvFactory(environment), session, questions, 3, seed=0)
+    played = collect(environment.open(), session, questions, 3, seed=0)
     assert {t.metrics["exact_match"] for g in played for t in g.trajectories} == {0.0, 1.0}
     return played
 

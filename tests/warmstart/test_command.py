@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import load
 from sdsearch.warmstart.command import warmstart
@@ -22,7 +21,7 @@ environment:
   retriever: {{type: exact, corpus: {{type: atlas, countries: 30}}, embedder: {{type: hashing}}}}
 agent: {{type: scripted, wrong_query: 0.4, recover: 0.5, misread: 0.2}}
 hint: {{type: hindsight}}
-model: {{layers: 2, width: 32, heads: 2, induction_heads: 1, feed_forward: 64, vocabulary: 600, context: 1024}}
+shape: {{layers: 2, width: 32, heads: 2, induction_heads: 1, feed_forward: 64, vocabulary: 600, context: 1024}}
 cloning: {{questions: 20, group: 3, tokens_per_batch: 4096}}
 """
 
@@ -47,6 +46,6 @@ def test_the_mean_of_scripted_play_is_what_the_card_states(tmp_path: Path) -> No
     path = tmp_path / "made.yaml"
     path.write_text(SPEC.format(folder=tmp_path))
     settings = load(path, model=WarmStart)
-    session = settings.agent.open(settings.environment.protocol)
-    groups = collect(SearchEnvFactory(settings.environment), session, settings.data["train"].questions()[:9], 3, seed=0)
+    session = settings.agent.open(settings.environment.grammar)
+    groups = collect(settings.environment.open(), session, settings.data["train"].questions()[:9], 3, seed=0)
     assert 0 < mean(groups)["exact_match"] < 1

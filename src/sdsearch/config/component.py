@@ -6,6 +6,8 @@ import importlib
 import inspect
 import sys
 from abc import ABC
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import (
@@ -39,6 +41,8 @@ class Settings(BaseModel):
     """Frozen parameters. An unknown key is an error; a field's docstring is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Keys and values that earlier specs had, and where each is now; see `sdsearch.config.load.moved`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,6 +64,8 @@ class Component(Settings, ABC):
     """
 
     family: ClassVar[str] = ""
+    default: ClassVar[str] = ""
+    """The member of a family that a mapping without `type` stands for."""
 
     @property
     def type(self) -> str:
@@ -97,12 +103,12 @@ class Component(Settings, ABC):
         if not isinstance(given, dict):
             reason = f"got {quoted(value)}, expected a mapping with `type`, or the name of one {cls.family}"
             raise PydanticCustomError("component", "{reason}", {"reason": reason})
-        if "type" not in given:
+        if "type" not in given and not cls.default:
             raise _problem(cls, "type", given, f"`type` is missing, expected one of {', '.join(known(cls))}")
         try:
-            member = resolve(cls, given["type"])
+            member = resolve(cls, given.get("type", cls.default))
         except ComponentError as error:
-            raise _problem(cls, "type", given["type"], str(error)) from error
+            raise _problem(cls, "type", given.get("type"), str(error)) from error
         return member.model_validate(given, context=info.context)
 
     @classmethod
@@ -181,6 +187,16 @@ def _attribute(family: type[C], module: object, place: Place) -> type[C]:
         return cast("type[C]", member)
     names = [c.__name__ for c in members(family, module)]
     raise ComponentError(unfinished(family, module, place) or absent(family, place, names))
+
+
+def named(components: Iterable[C]) -> list[tuple[str, C]]:
+    """Return components with their names: the type, and from the second of a kind on its number, as in "kl_2"."""
+    counts = Counter[str]()
+    pairs = []
+    for component in components:
+        counts[kind := component.type] += 1
+        pairs.append((f"{kind}_{counts[kind]}" if counts[kind] > 1 else kind, component))
+    return pairs
 
 
 def families() -> dict[str, type[Component]]:

@@ -24,6 +24,7 @@ FOLDERS = {
     "embedder": "sdsearch.envs.embedding",
     "reward": "sdsearch.envs.reward",
     "protocol": "sdsearch.envs.protocol",
+    "environment": "sdsearch.envs",
     "agent": "sdsearch.agents",
     "engine": "sdsearch.agents.engines",
     "credit": "sdsearch.objectives.credit",

@@ -105,6 +105,7 @@ def build(root: Node, model: type[M], problems: list[str]) -> M:
     """Return the object that a tree stands for. Raises `SpecError` with the given problems and those that it finds."""
     if root.keys.get("name") is None and "name" not in model.model_fields:
         del root.value["name"]
+    problems += moved(root, model)
     data, readers = root.plain(), Readers()
     try:
         built = model.model_validate(data, context=readers)
@@ -113,6 +114,35 @@ def build(root: Node, model: type[M], problems: list[str]) -> M:
     if problems:
         raise complaint(problems)
     return built
+
+
+def moved(root: Node, model: type[BaseModel]) -> list[str]:
+    """Take out what an earlier edition called otherwise, and return a line for each: where it is now.
+
+    A model's `moved` names a key, "agent.model", or one value of a key, "agent.type=local", which goes with all that
+    stands beside it.
+    """
+    lines = []
+    for what, where in getattr(model, "moved", {}).items():
+        key, _, value = what.partition("=")
+        *above, last = key.split(".")
+        holder: Node | None = root
+        for part in above[:-1] if value else above:
+            inner = holder.value.get(part) if holder and isinstance(holder.value, dict) else None
+            holder = inner
+        if holder is None or not isinstance(holder.value, dict):
+            continue
+        name = above[-1] if value else last
+        node = holder.value.get(name)
+        if node is None:
+            continue
+        if value:
+            word = node.value.get(last) if isinstance(node.value, dict) else node
+            if word is None or word.value != value:
+                continue
+        del holder.value[name]
+        lines.append(f"{holder.keys.get(name, node.place)}: {key}: {where}")
+    return lines
 
 
 def complaint(problems: Sequence[str]) -> SpecError:

@@ -51,7 +51,7 @@ def compose(kind: str = DEFAULT) -> Schema:
             members[family], broken[family] = gather(family)
     for family, named in members.items():
         for name, member in named.items():
-            add_type(definitions[names[member]], name)
+            add_type(definitions[names[member]], name, optional=name == families()[family].default)
         definitions[family] = choice(family, {n: names[m] for n, m in named.items()}, broken[family], definitions)
     add_top(definitions[names[model]], kind)
     partial = {f"{name}{PARTIAL}": relax(definition) for name, definition in definitions.items()}
@@ -90,13 +90,17 @@ def choice(family: str, members: dict[str, str], broken: dict[str, str], definit
     return {"description": first_line(families()[family].__doc__), "anyOf": [*refs, *texts, *by_path, DOTTED]}
 
 
-def add_type(definition: Schema, name: str) -> None:
-    """Let the schema of a member require the `type` that names it; one of several names will do."""
+def add_type(definition: Schema, name: str, optional: bool = False) -> None:
+    """Let the schema of a member require the `type` that names it; one of several names will do.
+
+    It is `optional` for the member that its family takes by default.
+    """
     properties = definition.get("properties", {})
     names = [*properties.get("type", {}).get("enum", ()), name]
     named = {"type": {"enum": names, "description": first_line(definition.get("description"))}}
     definition["properties"] = {**named, **{k: v for k, v in properties.items() if k != "type"}}
-    definition["required"] = ["type", *(k for k in definition.get("required", ()) if k != "type")]
+    required = [key for key in definition.get("required", ()) if key != "type"]
+    definition["required"] = required if optional else ["type", *required]
 
 
 def add_top(definition: Schema, kind: str) -> None:

@@ -7,23 +7,30 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 from sdsearch.config.component import Component
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.contracts.environment import Grammar
 from sdsearch.core.question import Question
-from sdsearch.core.trajectory import Segment
+from sdsearch.core.trajectory import FinishReason, Segment
 
 
 class Reply(NamedTuple):
-    """One answer of an agent: the text it was given, tokenised, and the action it took (None: no room left)."""
+    """One answer of an agent."""
 
     context: Segment
+    """The text that it was given, tokenised."""
     action: Segment | None
+    """What it did; None: no room was left."""
+    finish_reason: FinishReason = ""
+    """Why the sampler stopped; "" for an agent that does not sample."""
+    version: int = 0
+    """The version of the policy that sampled."""
 
 
 class AgentSession(Protocol):
     """An opened agent: plays many episodes at once."""
 
-    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
-        """Begin one episode per question; row `i` of later calls is `questions[i]`.
+    def reset(self, questions: Sequence[Question], seeds: Sequence[int], greedy: bool = False) -> None:
+        """Begin one episode per question; row `i` of later calls is `questions[i]`, and draws from `seeds[i]` alone.
 
         Greedy: always take the likeliest action, where the agent knows it.
         """
@@ -43,7 +50,9 @@ class Agent(Component):
     """A policy that acts in the environment."""
 
     family: ClassVar[str] = "agent"
+    trainable: ClassVar[bool] = False
+    """Whether it acts with the spec's `model`, which is then loaded for it and can be trained."""
 
     @abstractmethod
-    def open(self, protocol: Grammar) -> AgentSession:
-        """Load what is needed and return the session."""
+    def open(self, grammar: Grammar, model: LanguageModel | None = None) -> AgentSession:
+        """Return the session; a trainable agent is given the model that it acts with."""

@@ -1,13 +1,19 @@
-"""What the environment is made of: the grammar between agent and environment, and the reward of an answer."""
+"""What an agent acts in: an environment and what it opens; the grammar between both, and the reward of an answer."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
 from sdsearch.config.component import Component
 from sdsearch.core.question import Hit, Question
+from sdsearch.core.trajectory import Trajectory
+from sdsearch.errors import ComponentError
 
 
 class Reward(Component):
@@ -71,3 +77,94 @@ class Grammar(Component):
     @abstractmethod
     def write(self, kind: str, text: str, think: str = "") -> str:
         """Return the text of an action, as a scripted agent would write it: the inverse of `parse`."""
+
+
+class TextVectorEnv(Protocol):
+    """Many episodes at once: what Gymnasium asks of a `VectorEnv`, with texts, and three methods beyond.
+
+    Observations and actions are texts, one per episode; an episode that has ended shows "" and ignores its action.
+    There is no automatic reset. In the step in which an episode ends, its info has what `FINAL` names.
+    """
+
+    num_envs: int
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Sequence[str], dict[str, Any]]:
+        """Begin all episodes: about `options["questions"]`, or from the seeds in `seed`, one for each."""
+
+    def step(
+        self, actions: Sequence[str]
+    ) -> tuple[Sequence[str], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Take one action in each episode; return texts, rewards, terminations, truncations and infos."""
+
+    def save(self, row: int) -> Any:
+        """Return all that `restore` needs to go on with an episode, ready for JSON."""
+
+    def restore(self, row: int, state: Any) -> str:
+        """Put an episode at a state, which may be that of another one, and return what it was shown last."""
+
+    def end(self, row: int, reason: str) -> None:
+        """End an episode from outside, such as for "context_full"; the next `step` pays and reports it."""
+
+
+FINAL = ("turns", "answer", "stop_reason", "outage", "metrics")
+"""What the info of an episode says at its end: its `Turn`s, one for each action; the answer, or None; why it ended;
+what went wrong, or ""; and figures by name. Where it ended as "retriever_unavailable", nothing is learned from it."""
+
+
+class EnvFactory(ABC):
+    """An opened environment: what is loaded once and serves every batch of episodes."""
+
+    @abstractmethod
+    def __call__(self, num_envs: int) -> TextVectorEnv:
+        """Return an environment of so many episodes."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Names what the episodes are made from, beside their questions: a run goes on with no other. None: nothing."""
+        return None
+
+    def counters(self) -> Mapping[str, float]:
+        """Return what was counted since the last call, for the log."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint has to keep."""
+        return {}
+
+    def load_state_dict(self, state: Any) -> None:  # noqa: B027
+        """Take it from a checkpoint."""
+
+    def state_at(self, trajectory: Trajectory, turn: int) -> Any:
+        """Return the state in which a recorded episode was before a turn, as `TextVectorEnv.restore` takes it.
+
+        Needed where episodes are gone on with: by rollouts that branch, credits that play on, and fidelity.
+        Raises `ValueError` when the episode has no such turn.
+        """
+        raise ComponentError(
+            f"{type(self).__module__}:{type(self).__qualname__} cannot go on from recorded episodes: expected "
+            "`state_at(trajectory, turn)`, which branching rollouts and credits that play on need"
+        )
+
+
+class Environment(Component):
+    """What the agent acts in."""
+
+    family: ClassVar[str] = "environment"
+    default: ClassVar[str] = "search"
+
+    max_turns: int = Field(5, ge=1)
+    """The number of actions in an episode, the answer included."""
+
+    @property
+    @abstractmethod
+    def grammar(self) -> Grammar:
+        """How actions are written: where they stop, and what their parts are."""
+
+    @property
+    def seeds(self) -> int | None:
+        """How many episodes there are to begin, from the seeds 0, 1, ...; None: episodes are about questions."""
+        return None
+
+    @abstractmethod
+    def open(self) -> EnvFactory:
+        """Load what is needed and return what makes the environments."""

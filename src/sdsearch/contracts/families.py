@@ -8,7 +8,7 @@ from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.credit import Credit
 from sdsearch.contracts.data import Corpus, Dataset
 from sdsearch.contracts.engine import Engine
-from sdsearch.contracts.environment import Grammar, Reward
+from sdsearch.contracts.environment import Environment, Grammar, Reward
 from sdsearch.contracts.hint import Hint
 from sdsearch.contracts.loss import Term
 from sdsearch.contracts.retrieval import Embedder, Retriever
@@ -16,7 +16,21 @@ from sdsearch.contracts.rollouts import RolloutStrategy
 from sdsearch.errors import ComponentError
 
 KNOWN: list[type[Component]] = [
-    *(Agent, Corpus, Credit, Dataset, Embedder, Engine, Grammar, Hint, Retriever, Reward, RolloutStrategy, Term)
+    *(
+        Agent,
+        Corpus,
+        Credit,
+        Dataset,
+        Embedder,
+        Engine,
+        Environment,
+        Grammar,
+        Hint,
+        Retriever,
+        Reward,
+        RolloutStrategy,
+        Term,
+    )
 ]
 FAMILIES = {family.family: family for family in sorted(KNOWN, key=lambda f: f.family)}
 """Sorted by name."""

@@ -24,7 +24,7 @@ class Collector(Protocol):
 
     @property
     def seed(self) -> int:
-        """Of the step: another one for each run, step and process."""
+        """Of the step: another one for each run and step, the same in each process."""
 
     def more(self, lot: int) -> list[Question]:
         """Return other questions, as many as the step has, another lot for each number from 1."""

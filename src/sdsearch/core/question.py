@@ -9,6 +9,8 @@ from pydantic import ConfigDict
 
 STRICT = ConfigDict(extra="forbid")
 """How a record is read back: a field that is not known is refused, as it would be lost."""
+SEED = "seed"
+"""The kind of a question that only stands for a seed (its id), in an environment without questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +63,8 @@ class Question:
     gold: tuple[str, ...] = ()
     hops: tuple[Hop, ...] = ()
     kind: str = ""
+
+
+def seeded(count: int) -> tuple[Question, ...]:
+    """Return what stands for the seeds 0, 1, ..."""
+    return tuple(Question(str(seed), "", (), kind=SEED) for seed in range(count))

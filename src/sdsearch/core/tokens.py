@@ -26,8 +26,13 @@ class TokenTable:
 
     token: Tensor
     """What was sampled, int64."""
-    logprob: Tensor
-    """Its log-probability when it was sampled, float32."""
+    sampler_logprob: Tensor
+    """Its log-probability as the sampler reported it, float32."""
+    old_logprob: Tensor
+    """That by the learner's own weights before the first update of the step, float32: what ratios are taken to.
+
+    It comes with that update's own forward pass (`at` the rows that it computed); NaN until then.
+    """
     advantage: Tensor
     """What it deserves, float32; NaN: never credited."""
     span: Tensor
@@ -58,13 +63,14 @@ class TokenTable:
             raise ValueError(
                 f"got advantages for {len(advantages)} trajectories, expected one for each of {len(kept)} kept"
             )
-        parts = [_rows(i, t, a) for i, ((_, t), a) in enumerate(zip(kept, advantages, strict=True))]
+        parts = [sampled_rows(i, t, a) for i, ((_, t), a) in enumerate(zip(kept, advantages, strict=True))]
         nothing = [np.empty(0, dtype) for dtype in COLUMNS]
         columns = [torch.from_numpy(np.concatenate(c)) for c in zip(nothing, *parts, strict=True)]
-        token, logprob, advantage, span, trajectory, turn, position = columns
+        token, sampler_logprob, advantage, span, trajectory, turn, position = columns
         return cls(
             token=token,
-            logprob=logprob,
+            sampler_logprob=sampler_logprob,
+            old_logprob=torch.full_like(sampler_logprob, torch.nan),
             advantage=advantage,
             span=span,
             trajectory=trajectory,
@@ -111,8 +117,11 @@ class TokenTable:
 COLUMNS = (np.int64, np.float32, np.float32, np.int8, np.int64, np.int64, np.int64)
 
 
-def _rows(index: int, trajectory: Trajectory, advantage: NDArray[np.float64]) -> list[NDArray[np.generic]]:
-    """Return the columns of one trajectory, in the order of `COLUMNS`."""
+def sampled_rows(index: int, trajectory: Trajectory, advantage: NDArray[np.float64]) -> list[NDArray[np.generic]]:
+    """Return token, log-probability, advantage, span, index, turn and position of each sampled token of a trajectory.
+
+    Raises `ValueError` when the advantages do not fit it or a number cannot be trained on.
+    """
     where = f"trajectory {index} (question {trajectory.question.id!r})"
     advantage = np.asarray(advantage)
     if advantage.shape != (trajectory.sampled,):

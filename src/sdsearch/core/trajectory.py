@@ -19,6 +19,8 @@ from sdsearch.core.question import STRICT, Question
 from sdsearch.errors import DataError
 
 Role = Literal["prompt", "model", "observation"]
+FinishReason = Literal["", "stop", "end", "length"]
+"""Why a turn ended: a stop string, the end token, or no room for more tokens."""
 
 
 class Span(IntEnum):
@@ -56,13 +58,22 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One action and what came of it. `hits` are the ids of the passages that a search returned, best first."""
+    """One action and what came of it."""
 
     __pydantic_config__ = STRICT
 
     kind: str
     text: str
     hits: tuple[str, ...] = ()
+    """The ids of the passages that a search returned, best first."""
+    titles: tuple[str, ...] = ()
+    """Their titles; none where they were not recorded."""
+    scores: tuple[float, ...] = ()
+    """Their scores; none where they were not recorded."""
+    finish_reason: FinishReason = ""
+    """Why the sampler stopped; "" for an agent that does not sample."""
+    version: int = 0
+    """The version of the policy that sampled it: how many updates it had taken."""
 
 
 @dataclass(frozen=True, slots=True)

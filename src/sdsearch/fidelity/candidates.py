@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sdsearch.config.component import Settings, resolve
 from sdsearch.config.discovery import known
 from sdsearch.config.load import load_as
+from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Credit, Probe
 from sdsearch.core.trajectory import Group, kept
 from sdsearch.crediting.per_turn import by_turn
@@ -19,7 +20,7 @@ from sdsearch.errors import ContextError, DataError
 from sdsearch.learning.credit import checked
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.terms.distill import Distill
-from sdsearch.spec import Experiment, Objective
+from sdsearch.spec import Objective
 
 Candidates = dict[str, Credit]
 Skipped = dict[str, str]
@@ -73,13 +74,13 @@ def _numbered(pairs: Iterable[tuple[str, Credit]]) -> Candidates:
     return named
 
 
-def objections(credits: Mapping[str, Credit], experiment: Experiment, has: frozenset[str]) -> Skipped:
-    """Say which credits make no sense in an experiment, or need weights that are not among those that it `has`."""
+def objections(credits: Mapping[str, Credit], conditions: Conditions, has: frozenset[str]) -> Skipped:
+    """Say which credits make no sense under some conditions, or need weights that are not among those that it `has`."""
     skipped = {}
     for name, credit in credits.items():
         lacking = sorted(credit.needs - has)
         why = f"it needs weights that the run did not keep: {', '.join(lacking)}" if lacking else None
-        if objection := why or credit.objection(experiment.conditions):
+        if objection := why or credit.objection(conditions):
             skipped[name] = objection
     return skipped
 

@@ -8,21 +8,20 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from sdsearch.agents.local import LocalSession
+from accelerate import Accelerator
+
 from sdsearch.core.question import Question
-from sdsearch.core.trajectory import Fork, Group, kept, read_groups
-from sdsearch.errors import CheckpointError, DataError, ModelError
+from sdsearch.core.trajectory import Fork, Group, kept
+from sdsearch.errors import DataError, ModelError
 from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
-from sdsearch.fidelity.paired import PairedSession
 from sdsearch.fidelity.result import Result
+from sdsearch.learning.learner import Learner
 from sdsearch.learning.probe import ModelProbe
-from sdsearch.learning.teachers import Teachers
-from sdsearch.learning.trainer import external
-from sdsearch.policy.critic import Critic
+from sdsearch.learning.processes import Processes
+from sdsearch.policy.policy import language_model
 from sdsearch.rollout.collect import EpisodeCollector, bearable, continue_from
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.order import choose
 from sdsearch.runs import checkpoint
 from sdsearch.runs.folder import Run
@@ -53,13 +52,15 @@ def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed:
 def ready(folders: Sequence[Path], number: int | None) -> Path:
     """Check that runs can be judged, before the first is, which takes long; return the folder that holds them.
 
-    Raises `CheckpointError` when one has no such checkpoint, and `DataError` when one is named twice.
+    Raises `CheckpointError` when one has no such checkpoint, and `DataError` when one is no run or is named twice.
     """
     whole = [folder.resolve() for folder in folders]
     if twice := [str(folder) for folder, path in zip(folders, whole, strict=True) if whole.count(path) > 1]:
         raise DataError(f"got {' and '.join(twice)}, expected each run once")
     for folder in folders:
-        saved(Run(folder, load(folder / "spec.yaml")), number)
+        run = Run.open(folder)
+        load(run.spec)
+        run.checkpoint(number)
     return Path(commonpath([folder.parent for folder in whole]))
 
 
@@ -79,19 +80,23 @@ def score_run(
     Raises `CheckpointError` when the run has no such checkpoint, `DataError` when it has no such trajectories, and
     `RetrieverUnavailable` when outages last.
     """
-    experiment = load(folder / "spec.yaml", [f"train.group={group}"] if group else [])
+    run = Run.open(folder)
+    experiment = load(run.spec, [f"train.group={group}"] if group else [])
     most = experiment.train.max_outage_rate
-    path = saved(Run(folder, experiment), number)
-    methods, skipped = candidates(experiment.objective, chosen)
+    path = run.checkpoint(number)
+    if why := experiment.untrainable:
+        raise ModelError(f"{folder}: {why}")
+    objective = experiment.stage(int(path.name.removeprefix("step_"))).objective
+    methods, skipped = candidates(objective, chosen)
     dice = Random(f"fidelity/{seed}")
-    pool = getattr(experiment.data, split).questions()
+    pool = experiment.questions(split)
 
     def lot(which: int) -> list[Question]:
         return choose(pool, 0, min(questions, len(pool)), seed, which)
 
-    probe = opened(experiment, path, {n for c in methods.values() for n in c.needs}, lot, dice.getrandbits(32))
-    skipped |= objections(methods, experiment, probe.has)
-    groups = read(folder, stored)[:questions] if stored else experiment.train.rollouts.collect(probe.collector)
+    probe = opened(experiment, path, frozenset(n for c in methods.values() for n in c.needs), lot, dice.getrandbits(32))
+    skipped |= objections(methods, experiment.conditions(objective), probe.has)
+    groups = run.groups(stored)[:questions] if stored else experiment.train.rollouts.collect(probe.collector)
     bearable(groups, most)
     # Before the continuations, which take long: a credit that fails should do so at once.
     credits, failed = credited({n: c for n, c in methods.items() if n not in skipped}, groups, probe)
@@ -111,27 +116,22 @@ def score_run(
 
 
 def opened(
-    experiment: Experiment, path: Path, needs: set[str], lot: Callable[[int], list[Question]], seed: int
+    experiment: Experiment, path: Path, needs: frozenset[str], lot: Callable[[int], list[Question]], seed: int
 ) -> RunProbe:
     """Put the weights of a checkpoint into the spec's policy, and beside it what credits need and the run has kept."""
-    objective, settings, grammar = experiment.objective, experiment.train, experiment.environment.protocol
+    settings, grammar = experiment.train, experiment.environment.grammar
     about, state = checkpoint.load(path)
-    session = experiment.agent.open(grammar)
-    if not isinstance(session, LocalSession) or objective is None:
-        raise ModelError(f"{path}: its spec trains nothing, expected `agent: {{type: local}}` and an `objective`")
     # Copied before the checkpoint is put in: the first weights are those that the spec names.
-    teachers = Teachers(session.policy, objective.teachers | (needs & {"frozen"}), settings.ema, external(experiment))
-    critic = (
-        Critic(session.policy, settings.critic_learning_rate, settings.max_grad_norm) if "critic" in state else None
-    )
-    checkpoint.restore(path, session.policy)
-    teachers.load_state_dict(state["teachers"])
-    if critic:
-        critic.load_state_dict(state["critic"])
+    learner = Learner(experiment, Processes(Accelerator()), needs & {"frozen"})
+    checkpoint.restore(path, learner.policy)
+    learner.teachers.load_state_dict(state["teachers"])
+    if learner.critic:
+        learner.critic.load_state_dict(state["critic"])
+    session = experiment.agent.open(grammar, language_model(experiment.model, experiment.sampling, learner.policy))
     play = EpisodeCollector(
-        SearchEnvFactory(experiment.environment), session, lot(0), settings.group, seed, int(about["step"]), lot
+        experiment.environment.open(), session, lot(0), settings.group, seed, int(about["step"]), lot
     )
-    return RunProbe(play, grammar, teachers, settings.tokens_per_batch, critic)
+    return RunProbe(play, grammar, learner.teachers, settings.tokens_per_batch, learner.critic)
 
 
 class Later:
@@ -139,13 +139,8 @@ class Later:
 
     def __init__(self, play: EpisodeCollector, k: int, seed: int, batch: int) -> None:
         """Take `batch` episodes at once."""
-        assert isinstance(play.session, LocalSession)
-        self.env_factory, self.session, self.seed, self.many = (
-            play.env_factory,
-            PairedSession(play.session, k),
-            seed,
-            batch // k,
-        )
+        self.env_factory, self.session, self.seed = play.env_factory, play.session, seed
+        self.many = batch // k
         self.played: list[Group] = []
 
     def __call__(self, forks: Sequence[Fork], k: int) -> list[Group]:
@@ -155,28 +150,7 @@ class Later:
             task = bars.task("continuations", len(forks) * k)
             for start in range(0, len(forks), max(1, self.many)):
                 some = forks[start : start + max(1, self.many)]
-                groups += continue_from(self.env_factory, self.session, some, k, self.seed)
+                groups += continue_from(self.env_factory, self.session, some, k, self.seed, paired=True)
                 task.advance(len(some) * k)
         self.played += groups
         return groups
-
-
-def saved(run: Run, number: int | None) -> Path:
-    """Return a checkpoint of a run, by default the newest. Raises `CheckpointError` when it is not there."""
-    there = checkpoint.saved(run.checkpoints)
-    names = [p.name.removeprefix("step_") for p in there]
-    if not there or (number is not None and str(number) not in names):
-        asked = "no checkpoint" if number is None else f"no checkpoint of step {number}"
-        raise CheckpointError(
-            f"{run.checkpoints}: got {asked}, expected one of {', '.join(names) or '(there is none)'}"
-        )
-    return there[-1] if number is None else there[names.index(str(number))]
-
-
-def read(folder: Path, name: str) -> list[Group]:
-    """Return stored trajectories of a run. Raises `DataError` when it has none of that name."""
-    path = folder / "trajectories" / f"{name}.jsonl"
-    if not path.is_file():
-        there = sorted(p.stem for p in path.parent.glob("[!.]*.jsonl"))
-        raise DataError(f"{path} is not there, expected one of {', '.join(there) or '(none is kept)'}")
-    return list(read_groups(path))

@@ -5,24 +5,36 @@ An array that is a token short, or has a number for each turn, would still be ra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from reprlib import repr as short
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdsearch.config.component import named
 from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
 from sdsearch.core.trajectory import Group, Trajectory, kept
 from sdsearch.errors import ComponentError
 
 
-def step_advantages(credits: Sequence[Credit], groups: Sequence[Group], probe: Probe | None = None) -> Advantages:
-    """Return the weighted sum of what credits say: one array per kept trajectory, group after group, [sampled tokens].
+class StepAdvantages(NamedTuple):
+    """What the credits of an objective say of a step."""
 
-    A token that some credit leaves out (NaN) has the sum of the others; NaN where all do. Targets are those of the
-    credit that has a critic. Without a `probe` only credits that ask for none can be had. Raises `ValueError` when a
-    reward is not finite, `ComponentError` when a credit does not fit.
+    values: Numbers
+    """Their weighted sum: one array per kept trajectory, group after group, shape [sampled tokens]; NaN where all say
+    nothing."""
+    targets: Numbers | None
+    """What the critic should learn, from the credit that has one."""
+    parts: Mapping[str, Numbers]
+    """What each adds to the sum, by its type; the second of a kind is called "kind_2", and so on."""
+
+
+def step_advantages(credits: Sequence[Credit], groups: Sequence[Group], probe: Probe | None = None) -> StepAdvantages:
+    """Return what credits say of some groups, summed with their weights and one by one.
+
+    A token that some credit leaves out (NaN) has the sum of the others. Without a `probe` only credits that ask for
+    none can be had. Raises `ValueError` when a reward is not finite, `ComponentError` when a credit does not fit.
     """
     for group in groups:
         rewards = [t.reward for t in group.kept]
@@ -30,13 +42,15 @@ def step_advantages(credits: Sequence[Credit], groups: Sequence[Group], probe: P
             raise ValueError(f"question {group.question.id!r}: got the rewards {rewards}, expected finite numbers")
     totals = [np.full(t.sampled, np.nan) for t in kept(groups)]
     targets: Numbers | None = None
-    for credit in credits:
+    parts: dict[str, Numbers] = {}
+    for name, credit in named(credits):
         advantages = checked(credit, groups, probe or Probe()).times(credit.weight)
+        parts[name] = advantages.values
         for total, part in zip(totals, advantages.values, strict=True):
             scored = ~np.isnan(part)
             total[scored] = np.nan_to_num(total[scored]) + part[scored]
         targets = advantages.targets if targets is None else targets
-    return Advantages(totals, targets)
+    return StepAdvantages(totals, targets, parts)
 
 
 def checked(credit: Credit, groups: Sequence[Group], probe: Probe) -> Advantages:

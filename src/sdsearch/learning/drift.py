@@ -1,7 +1,8 @@
-"""How far the policy is from the one that sampled.
+"""How far the policy is from the one that sampled, or from where the step began.
 
 Every gradient assumes that the sampled tokens still speak for the policy. Before the first update of a step the two
-should be one model: what differs there is a disagreement of sampler and trainer. After it the policy moves away.
+should be one model: what differs there is a disagreement of sampler and learner. After it the policy moves away from
+its own old probabilities, which ratios are taken to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdsearch.core.tokens import TokenTable
 from sdsearch.policy.logprobs import pick, ratio
 
 ROWS = 1024
@@ -25,24 +25,23 @@ class Drift:
 
     rows: int = 0
     moved: float = 0.0
-    """|log p now - log p sampled|."""
+    """|log p now - log p then|."""
     furthest: float = 0.0
     """The largest of them."""
     ratios: float = 0.0
-    """p now / p sampled."""
+    """p now / p then."""
     squares: float = 0.0
     """Its square."""
 
     @torch.no_grad()
-    def see(self, logits: Tensor, rows: TokenTable) -> None:
-        """Add the policy's logits [rows, vocabulary] for the tokens of `rows`."""
-        for start in range(0, len(rows), ROWS):
-            index = torch.arange(start, min(start + ROWS, len(rows)), device=logits.device)
-            scored, some = logits[index], rows.at(index)
-            logprob = pick(scored, some.token)
-            moved, weight = (logprob - some.logprob).abs(), ratio(logprob, some.logprob)
+    def see(self, logits: Tensor, token: Tensor, then: Tensor) -> None:
+        """Add the policy's logits [rows, vocabulary] for tokens [rows] whose log-probabilities were `then` [rows]."""
+        for start in range(0, len(token), ROWS):
+            some = slice(start, start + ROWS)
+            logprob = pick(logits[some], token[some])
+            moved, weight = (logprob - then[some]).abs(), ratio(logprob, then[some])
             sums = torch.stack([moved.sum(), weight.sum(), weight.square().sum()]).tolist()
-            self.add(Drift(len(some), sums[0], float(moved.max()), *sums[1:]))
+            self.add(Drift(len(moved), sums[0], float(moved.max()), *sums[1:]))
 
     def add(self, other: Drift) -> None:
         """Add the sums of another part of the rows."""
@@ -55,7 +54,7 @@ class Drift:
     def figures(self) -> dict[str, float]:
         """Return the means, none for no rows.
 
-        "drift_mean" and "drift_max" are of |log p now - log p sampled|; "effective_share" is (sum r)^2 / (N sum r^2) of
+        "drift_mean" and "drift_max" are of |log p now - log p then|; "effective_share" is (sum r)^2 / (N sum r^2) of
         the N ratios r of single tokens: how many equally weighted tokens they are worth (Kish), as a share of N.
         """
         if not self.rows:

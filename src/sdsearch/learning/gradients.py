@@ -33,7 +33,7 @@ class Gradients:
                 new = torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
                 self.sums[name] = [s if n is None else s + n for s, n in zip(self.sums[name], new, strict=True)]
 
-    def figures(self, total: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+    def figures(self, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Return "grad_norm/<term>", the norm of what the term, times its weight, adds to the gradient.
 
         And "grad_ratio/<term>" for each term with a hint: its norm divided by that of the policy gradient (of several,
@@ -41,7 +41,7 @@ class Gradients:
         """
         norms: dict[str, float] = {}
         for name, gradients in self.sums.items():
-            norms[name] = float(get_total_norm([total(g) for g in gradients] if total else gradients))
+            norms[name] = float(get_total_norm([total(g) for g in gradients]))
         base = sum(norms[part.name] for part in self.step_loss.parts if part.term.follows_credit)
         hinted = [part.name for part in self.step_loss.parts if part.selection.hints is not None and base]
         return {f"grad_norm/{n}": v for n, v in norms.items()} | {f"grad_ratio/{n}": norms[n] / base for n in hinted}

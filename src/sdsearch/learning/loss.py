@@ -10,13 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sdsearch.config.component import named
 from sdsearch.contracts.hint import Hints, Teacher, hint_at
-from sdsearch.contracts.loss import LossInput, Selection, Term
+from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
 from sdsearch.core.tokens import TokenTable
 from sdsearch.policy.logprobs import pick
 
 Score = Callable[[Tensor], Tensor]
 Teach = Callable[[Teacher, Hints | None, Tensor], Tensor]
+See = Callable[[str, Tensor, LossInput, LossOutput], None]
+"""Watches: is given a term's name, indices of rows of the table, what the term was given for them and made of them."""
 
 
 class TermPart(NamedTuple):
@@ -37,15 +40,22 @@ class TermPart(NamedTuple):
     """Each row's weight in the means of the figures for the log: over the rows that are computed, sum 1."""
 
     def loss(
-        self, table: TokenTable, logits: Tensor, index: Tensor, teach: Teach | None
+        self,
+        table: TokenTable,
+        logits: Tensor,
+        logprob: Tensor,
+        index: Tensor,
+        teach: Teach | None,
+        see: See | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what the rows `index` add to the term's mean over the step, and to its figures.
 
-        `logits` are the policy's for these rows, [rows, vocabulary].
+        `logits` [rows, vocabulary] are the policy's for these rows, `logprob` [rows] those of their tokens.
         """
-        rows = table.at(index)
-        given = LossInput(rows, logits, pick(logits, rows.token), self._teach(index, teach), self.selection.hints)
+        given = LossInput(table.at(index), logits, logprob, self._teach(index, teach), self.selection.hints)
         output = self.term.loss(given)
+        if see:
+            see(self.name, index, given, output)
         figures = {
             f"{self.name}/{what}": (self.log_weight[index] * value.detach()).sum()
             for what, value in output.metrics.items()
@@ -75,8 +85,8 @@ class StepLoss:
         table: TokenTable,
         terms: Sequence[Term],
         step: int,
-        seed: int,
-        total: Callable[[Tensor], Tensor] | None = None,
+        seed: int | str,
+        total: Callable[[Tensor], Tensor] = lambda counts: counts,
     ) -> StepLoss:
         """Let every term whose weight at `step` (counted from 0) is not zero choose its rows.
 
@@ -98,7 +108,7 @@ class StepLoss:
             chosen.append(TermPart(name, term, weight, computed, row_weight, log_weight))
             counts.append((rows, logged))
         sums = table.token.new_tensor(counts).reshape(-1, 2)
-        sums = (sums if total is None else total(sums)).clamp_min(1)
+        sums = total(sums).clamp_min(1)
         return cls(
             table,
             tuple(
@@ -118,47 +128,49 @@ class StepLoss:
     def loss(self, rows: Tensor, logits: Score, teacher: Teach | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of `losses` and, with the rest of the figures, that sum as "loss"."""
         losses, figures = self.losses(rows, logits, teacher)
-        total = sum(losses.values(), self.table.logprob.new_zeros(()))
+        total = sum(losses.values(), self.table.sampler_logprob.new_zeros(()))
         return total, {"loss": total.detach(), **figures}
 
     def losses(
-        self, rows: Tensor, logits: Score, teacher: Teach | None = None
+        self, rows: Tensor, logits: Score, teacher: Teach | None = None, see: See | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return, for each term, what its loss on some rows of the table adds to the step's, and figures for the log.
 
         Both add up: over any partition of the rows the losses, which are multiplied by the weights, sum to the loss of
         the step, and the figures, which are not and have no gradient, to its means ("<term>/rows" to a count): those
         that a term logs to means over the rows that are computed. A term without one of the rows has a zero without
-        gradient.
+        gradient. The first time that rows are computed fills their `old_logprob` in the table.
 
         Args:
             rows: Indices of rows.
             logits: Given indices of rows, ascending, returns the policy's logits, shape [indices, vocabulary].
             teacher: Given the weights' name, one hint per trajectory (or None) and indices, does so for a teacher.
+            see: Watches what each term makes of its rows.
         """
         rows = rows.sort().values
         rows = rows[self.needed[rows]]
         scored = one_each(logits(rows), rows, "the policy") if len(rows) else None
-        nothing = self.table.logprob.new_zeros(())
+        logprob = self._known(scored, rows) if scored is not None else None
+        nothing = self.table.sampler_logprob.new_zeros(())
         losses: dict[str, Tensor] = {}
         figures: dict[str, Tensor] = {}
         for part in self.parts:
             selected = part.selection.rows[rows]
             index, mean = rows[selected], nothing
-            if scored is not None and len(index):
-                mine = scored if selected.all() else scored[selected]
-                mean, logged = part.loss(self.table, mine, index, teacher)
+            if scored is not None and logprob is not None and len(index):
+                mine, own = (scored, logprob) if selected.all() else (scored[selected], logprob[selected])
+                mean, logged = part.loss(self.table, mine, own, index, teacher, see)
                 figures |= logged
             losses[part.name] = part.weight * mean
             figures |= {f"{part.name}/loss": mean.detach(), f"{part.name}/rows": nothing.new_tensor(float(len(index)))}
         return losses, figures
 
-
-def named(terms: Sequence[Term]) -> list[tuple[str, Term]]:
-    """Return terms with their names: the type, and from the second of a kind on its number."""
-    types = [term.type for term in terms]
-    counts = [types[: i + 1].count(kind) for i, kind in enumerate(types)]
-    return [(f"{kind}_{n}" if n > 1 else kind, term) for kind, n, term in zip(types, counts, terms, strict=True)]
+    def _known(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return the log-probabilities of the tokens of `rows`; where they are the first, they are the old ones too."""
+        logprob = pick(logits, self.table.token[rows])
+        old = self.table.old_logprob[rows]
+        self.table.old_logprob[rows] = torch.where(old.isnan(), logprob.detach(), old)
+        return logprob
 
 
 def rows_with_signal(table: TokenTable) -> Tensor:
@@ -166,8 +178,9 @@ def rows_with_signal(table: TokenTable) -> Tensor:
 
     The others, like those of a group without contrast, would cost a forward and a backward pass and move nothing.
     """
-    moving = (table.advantage.nan_to_num() != 0).to(table.logprob.dtype)
-    return table.logprob.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, moving)[table.trajectory] > 0
+    moving = (table.advantage.nan_to_num() != 0).to(table.sampler_logprob.dtype)
+    per_trajectory = moving.new_zeros(len(table.trajectories)).index_add(0, table.trajectory, moving)
+    return per_trajectory[table.trajectory] > 0
 
 
 def normaliser(table: TokenTable, rows: Tensor, normalise: str, constant: int = 1) -> tuple[Tensor, int]:
@@ -176,7 +189,7 @@ def normaliser(table: TokenTable, rows: Tensor, normalise: str, constant: int = 
     A unit is a selected row ("token") or a trajectory that has at least one ("trajectory", and "constant", where a row
     is one part in `constant` of it).
     """
-    part = rows.to(table.logprob.dtype)
+    part = rows.to(table.sampler_logprob.dtype)
     if normalise == "token":
         return part, int(rows.sum())
     if normalise == "constant":

@@ -81,7 +81,7 @@ class ModelProbe(Probe):
                     if (need := len(prompt) + len(seen) + len(written)) > policy.positions:
                         raise ContextError(
                             f"question {trajectory.question.id}: episode and answer take {need} tokens and the "
-                            f"model has {policy.positions} positions: lower agent.context, or use another model"
+                            f"model has {policy.positions} positions: lower sampling.context, or use another model"
                         )
                     rows.append((prompt, (*seen, *written), [len(seen) + i for i in inside]))
                     tokens += [written[i] for i in inside]

@@ -5,12 +5,16 @@ With one process nothing is sent, and everything is as if there were no others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, cast
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.nn import Parameter
+
+from sdsearch.errors import SdsearchError
 
 T = TypeVar("T")
 
@@ -32,15 +36,47 @@ class Processes:
         """Return what each process has, in their order."""
         return list(gather_object([value])) if self.count > 1 else [value]
 
-    def concatenate(self, items: Sequence[T]) -> list[T]:
-        """Return the items of all processes, those of the first first."""
-        return [item for part in self.gather(list(items)) for item in part]
+    def collect(self, items: Sequence[T]) -> list[T]:
+        """Return the items of all processes, in the order that they had before they were shared out."""
+        parts = self.gather(list(items))
+        longest = max(map(len, parts))
+        return [part[i] for i in range(longest) for part in parts if i < len(part)]
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """Return what this process's work gives. Where that of any process fails on purpose, all raise what it raised.
+
+        Otherwise one would leave the others waiting for it.
+        """
+        done: T | None = None
+        failed: SdsearchError | None = None
+        try:
+            done = work()
+        except SdsearchError as error:
+            failed = error
+        if failure := next((error for error in self.gather(failed) if error), None):
+            raise failure
+        return cast("T", done)
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
+        if self.count == 1:
+            return value
         total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), "sum")
         return total
+
+    def sum_gradients(self, parameters: Iterable[Parameter]) -> None:
+        """Add up the gradients of all processes, in each of them: each has those of its own share of the rows."""
+        if self.count > 1:
+            for parameter in parameters:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.sum(gradient)
 
     def wait(self) -> None:
         """Wait until every process is here."""
         self.accelerator.wait_for_everyone()
+
+    def leave(self) -> None:
+        """Wait until every process is done, and let go of the others: one that left first would take them along."""
+        if self.count > 1:
+            self.wait()
+            self.accelerator.end_training()

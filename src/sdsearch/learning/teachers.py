@@ -45,7 +45,7 @@ def score(policy: Policy, rows: TokenTable, hints: Hints | None = None) -> Tenso
             if (need := len(prompts[-1]) + len(rest[-1])) > policy.positions:
                 raise ContextError(
                     f"question {trajectory.question.id}: hint and episode take {need} tokens and the model has "
-                    f"{policy.positions} positions: limit the hint, lower agent.context, or use another model"
+                    f"{policy.positions} positions: limit the hint, lower sampling.context, or use another model"
                 )
         positions[-1].append(position - seen)
     return policy.logits(prompts, rest, positions)

@@ -28,20 +28,23 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     """
     processes = Processes(Accelerator(mixed_precision=experiment.train.precision))
     with occupied(experiment.folder) if processes.main else nullcontext():
-        return loop(Trainer(experiment, processes, resume, fresh))
+        run = loop(Trainer(experiment, processes, resume, fresh))
+    processes.leave()
+    return run
 
 
 def loop(trainer: Trainer) -> Run:
     """Take all steps that a run has left, evaluating and saving in between; return the run."""
     run, experiment, settings, done = trainer.run, trainer.experiment, trainer.settings, trainer.first
+    ends = {stage.last for stage in experiment.stages}
     with Bars() as bars, Interrupt(bars.say) as interrupt:
         if trainer.note:
             bars.say(f"note: {trainer.note}")
-        last = done == settings.steps or trainer.exhausted
+        last = done == experiment.steps or trainer.exhausted
         evaluated = {m["step"] for m in run.metrics() if "evaluate" in m}
         if done not in evaluated and (done == 0 or last or due(done, settings.evaluate_every)):
             bars.say(trainer.evaluate(done))
-        task = bars.task("train", settings.steps)
+        task = bars.task("train", experiment.steps)
         task.advance(done)
         while not last:
             metrics = trainer.step(done)
@@ -49,8 +52,8 @@ def loop(trainer: Trainer) -> Run:
             for warning in metrics.get("warnings", ()):
                 bars.say(f"step {done}: warning: {warning['text']}")
             task.advance(note=f"reward {metrics['train']['reward']:.2f}")
-            last = done == settings.steps or trainer.exhausted
-            if last or due(done, settings.evaluate_every):
+            last = done == experiment.steps or trainer.exhausted
+            if last or done in ends or due(done, settings.evaluate_every):
                 bars.say(trainer.evaluate(done))
             stop = any(trainer.processes.gather(interrupt.asked))
             if last or stop or due(done, settings.checkpoint_every):

@@ -1,43 +1,40 @@
-"""The state of a run and one step of it: model, optimiser, environment and run folder, in one process or several."""
+"""The state of a run and one step of it: learner, sources, environment and run folder, in one process or several."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
-import torch
 from accelerate.utils import set_seed
 
-from sdsearch.agents.local import LocalSession
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.core.question import Question
-from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock, Usage
-from sdsearch.errors import ModelError, RetrieverUnavailable, SpecError
+from sdsearch.errors import RetrieverUnavailable, SpecError
+from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import step_advantages
-from sdsearch.learning.preflight import preflight
+from sdsearch.learning.learner import Learner, over
+from sdsearch.learning.preflight import longest_prompt, preflight
 from sdsearch.learning.probe import ModelProbe
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
-from sdsearch.learning.update import over, update
+from sdsearch.learning.source import Batch, Played, Source, Stored
 from sdsearch.monitoring.behaviour import behaviour, credited
 from sdsearch.monitoring.monitor import Monitor
-from sdsearch.policy.critic import Critic
-from sdsearch.policy.policy import Policy
+from sdsearch.policy.policy import language_model
 from sdsearch.report.page import page
 from sdsearch.rollout.collect import EpisodeCollector, bearable
-from sdsearch.rollout.environment import SearchEnvFactory
 from sdsearch.rollout.evaluate import evaluate, mean
-from sdsearch.rollout.order import choose, due, sampling_seed
+from sdsearch.rollout.order import choose, step_seed
 from sdsearch.runs import checkpoint
 from sdsearch.runs.fingerprints import compare, fingerprints
 from sdsearch.runs.folder import Run
 from sdsearch.runs.random_states import RandomStates
 from sdsearch.runs.state import Stateful
-from sdsearch.spec import Experiment
+from sdsearch.runs.token_columns import joined
+from sdsearch.spec import Experiment, Stage
 
 StepMetrics = dict[str, Any]
 """A line of metrics.jsonl: `step`, what was trained or evaluated, and what it took."""
@@ -52,57 +49,68 @@ class Trainer:
     def __init__(self, experiment: Experiment, processes: Processes, resume: bool = False, fresh: bool = False) -> None:
         """Open all that the spec names and take the run's folder; with `resume` go back to its newest checkpoint.
 
-        Raises `SpecError` for a spec that cannot be trained, `ModelError` for a model without weights,
-        `CheckpointError` for a run folder that is in the way or cannot be gone on with.
+        Raises `SpecError` for a spec that cannot be trained, `ModelError` for a model that cannot be loaded,
+        `DataError` for stored groups that do not fit, `CheckpointError` for a run folder that is in the way or cannot
+        be gone on with.
         """
-        settings, objective = experiment.train, experiment.objective
-        if objective is None:
-            raise SpecError(f"{experiment.name}: `objective` is missing: training needs `credit` and `terms`")
-        set_seed(experiment.seed)
-        self.experiment, self.settings, self.objective = experiment, settings, objective
-        self.processes = processes
-        if settings.questions < self.processes.count:
+        settings = experiment.train
+        if why := experiment.untrainable:
+            raise SpecError(f"{experiment.name}: {why}")
+        if settings.questions < processes.count:
             raise SpecError(
-                f"train.questions is {settings.questions} and there are {self.processes.count} processes: "
+                f"train.questions is {settings.questions} and there are {processes.count} processes: "
                 "expected at least one question for each"
             )
-        self.questions = experiment.data.train.questions()
-        self.held_out = experiment.data.test.questions()[: experiment.evaluate.questions]
-        self.session = trainable(experiment)
-        self.policy = self.session.policy
-        self.note = preflight(experiment, self.session, self.questions, self.held_out)
+        set_seed(experiment.seed)
+        self.experiment, self.settings, self.processes = experiment, settings, processes
+        self.questions = experiment.questions("train")
+        self.held_out = experiment.questions("test")[: experiment.evaluate.questions]
+        self.learner = Learner(experiment, processes)
+        model = language_model(experiment.model, experiment.sampling, self.learner.policy)
+        self.session = experiment.agent.open(experiment.environment.grammar, model)
+        self.env_factory = experiment.environment.open()
+        prompts = [longest_prompt(self.env_factory, model.codec, each) for each in (self.questions, self.held_out)]
+        self.note = preflight(experiment, model, self.learner.policy.positions, *prompts)
         self.run = Run(experiment.folder, experiment)
-        if self.processes.main:
+        self.sources = self.opened(model)
+        if processes.main:
             self.run = Run.begin(experiment, resume, fresh)
-        self.processes.wait()
-        self.env_factory = SearchEnvFactory(experiment.environment)
-        self.teachers = Teachers(self.policy, objective.teachers, settings.ema, external(experiment))
-        total = self.processes.sum if self.processes.count > 1 else None
-        rate, clip = settings.critic_learning_rate, settings.max_grad_norm
-        self.critic = Critic(self.policy, rate, clip, total) if objective.critic else None
-        self.optimizer = torch.optim.AdamW(
-            self.policy.model.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
-        )
-        self.monitor, self.random_states = Monitor(experiment.monitors), RandomStates(self.policy.device)
-        self.holders: dict[str, Stateful] = {
-            "optimizer": self.optimizer,
-            "teachers": self.teachers,
-            "retrieval": self.env_factory.searcher,
-            **({"critic": self.critic} if self.critic else {}),
-        }
+        processes.wait()
+        self.monitor, self.random_states = Monitor(experiment.monitors), RandomStates(self.learner.policy.device)
+        self.holders: dict[str, Stateful] = {**self.learner.holders, "retrieval": self.env_factory}
         self.usage = Usage()
-        self.fingerprints = fingerprints(self.questions, self.held_out, self.env_factory.searcher.fingerprint)
+        self.fingerprints = {
+            **fingerprints(self.questions, self.held_out, self.env_factory.fingerprint),
+            "model": model.codec.fingerprint,
+            **{f"{name}.run": Run.open(source.run).fingerprint for name, source in experiment.sources() if source.run},
+        }
         self.first = self.resume() if resume else 0
+        for source in self.sources:
+            source.sync(self.learner.version)
         self.remember()
+
+    def opened(self, model: LanguageModel) -> list[Source]:
+        """Return the source of each phase."""
+        sources: list[Source] = []
+        for stage in self.experiment.stages:
+            source, count = stage.source, self.settings.questions
+            if source.type == "played":
+                sources.append(Played(source, self.settings.rollouts, self.collector, model.sampler))
+            else:
+                run = Run.open(source.run) if source.run else self.run
+                share, codec = self.processes.share, model.codec
+                sources.append(Stored(source, run, stage.first, count, self.collector, share, codec))
+        return sources
 
     def resume(self) -> int:
         """Go back to the newest checkpoint, if there is one, and return after how many steps that was."""
         newest, first = self.run.newest(), 0
         if newest:
             index, count = self.processes.index, self.processes.count
-            about = self.run.restore(newest, self.policy, self.holders, self.random_states, index, count)
+            about = self.run.restore(newest, self.learner.policy, self.holders, self.random_states, index, count)
             compare(newest, about.get("fingerprints", {}), self.fingerprints, self.run.folder)
             first, self.usage = about["step"], self.run.spent(about)
+        self.learner.version = first * self.settings.epochs
         if self.processes.main:
             self.run.rewind(first if newest else -1)
             for metrics in self.run.metrics():
@@ -115,117 +123,99 @@ class Trainer:
         return self.settings.budget is not None and self.settings.budget.reached(self.usage)
 
     def step(self, number: int) -> StepMetrics:
-        """Play questions, give credit, learn from it; return the line of metrics that was written."""
-        clock, started = Clock(), time.perf_counter()
-        collector = self.collector(number, clock)
-        local_groups = self.settings.rollouts.collect(collector)
-        groups = self.processes.concatenate(local_groups)
+        """Take groups, give credit, learn from it; return the line of metrics that was written."""
+        started, stage = time.perf_counter(), self.experiment.stage(number)
+        source = self.sources[max(0, stage.number - 1)]
+        batch = source.batch(number)
+        groups = self.processes.collect(batch.groups)
         with self.surviving(number):
             bearable(groups, self.settings.max_outage_rate)
-        with clock.around("credit"):
-            advantages = step_advantages(self.objective.credit, local_groups, self.probe(collector))
-        with clock.timing("train"):
-            if self.critic and advantages.targets is not None:
-                self.critic.learn(local_groups, advantages.targets, self.settings.tokens_per_batch)
-            table = TokenTable.build(local_groups, advantages.values)
-        self.warm_up(number)
-        watched = due(number, self.experiment.monitors.gradients_every)
-        updates = [
-            update(
-                self.experiment,
-                self.processes,
-                self.teachers,
-                self.optimizer,
-                table,
-                number,
-                clock,
-                watched and not epoch,
-            )
-            for epoch in range(self.settings.epochs)
-        ]
-        self.teachers.follow()
-        figures = {**mean(groups), **behaviour(groups), **over(updates)}
-        if self.objective.credit:
-            figures |= credited(self.processes.concatenate(advantages.values))
-        seconds = {**clock.seconds, "step": time.perf_counter() - started}
-        return self.record(number, groups, figures, seconds, collector.usage)
+        with batch.clock.around("credit"):
+            advantages = step_advantages(stage.objective.credit, batch.groups, self.probe(batch.collector))
+        updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
+        source.sync(self.learner.version)
+        figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
+        if stage.objective.credit:
+            figures |= credited(self.processes.collect(advantages.values))
+        return self.record(number, stage, batch, groups, figures, time.perf_counter() - started, columns)
 
-    def collector(self, step: int, clock: Clock) -> EpisodeCollector:
+    def collector(self, step: int) -> EpisodeCollector:
         """Return a step's questions and all that is needed to play them."""
         settings, seed = self.settings, self.experiment.seed
 
         def lot(number: int) -> list[Question]:
             return self.processes.share(choose(self.questions, step, settings.questions, seed, number))
 
-        process_seed = sampling_seed(seed, step, self.processes.index, self.processes.count)
-        return EpisodeCollector(self.env_factory, self.session, lot(0), settings.group, process_seed, step, lot, clock)
+        seed_of_step = step_seed(seed, step)
+        return EpisodeCollector(self.env_factory, self.session, lot(0), settings.group, seed_of_step, step, lot)
 
     def probe(self, collector: EpisodeCollector) -> ModelProbe:
         """Return what the credits of a step may ask."""
-        grammar, budget = self.experiment.environment.protocol, self.settings.tokens_per_batch
-        return ModelProbe(collector, grammar, self.teachers, budget, self.critic, self.processes)
-
-    def warm_up(self, step: int) -> None:
-        """Set the learning rate of a step."""
-        warmth = min(1.0, (step + 1) / max(1, self.settings.warmup_steps))
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.settings.learning_rate * warmth
+        grammar, budget = self.experiment.environment.grammar, self.settings.tokens_per_batch
+        return ModelProbe(collector, grammar, self.learner.teachers, budget, self.learner.critic, self.processes)
 
     def record(
         self,
         step: int,
+        stage: Stage,
+        batch: Batch,
         groups: Sequence[Group],
         figures: dict[str, float],
-        seconds: dict[str, float],
-        usage: Usage,
+        seconds: float,
+        columns: Columns | None,
     ) -> StepMetrics:
         """Write down what a step was, and return the line of metrics."""
-        usage.seconds = seconds["step"]
-        self.usage = self.usage.plus(self.processes.gather(usage))
+        batch.collector.usage.seconds = seconds
+        self.usage = self.usage.plus(self.processes.gather(batch.collector.usage))
         metrics: StepMetrics = {
             "step": step + 1,
+            **({"phase": stage.number} if stage.number else {}),
             "train": figures,
             "retrieval": self.retrievals(),
-            "seconds": seconds,
+            "seconds": {**batch.clock.seconds, "step": seconds},
             "spent": self.usage.record(),
         }
         if self.processes.main and (warnings := self.monitor.check(metrics)):
             metrics["warnings"] = [warning._asdict() for warning in warnings]
-        self.write(metrics, f"step_{step + 1}", groups)
+        self.write(metrics, f"step_{step + 1}", groups, columns)
         self.remember()
         return metrics
 
     def evaluate(self, step: int) -> str:
         """Play the held-out questions, write how it went, and say it in a line."""
-        settings, limit, clock = self.experiment.evaluate, self.settings.max_outage_rate, Clock()
-        seed = self.experiment.seed
+        settings, clock = self.experiment.evaluate, Clock()
+
+        def play() -> list[Group]:
+            mine, seed, limit = self.processes.share(self.held_out), self.experiment.seed, self.settings.max_outage_rate
+            return evaluate(self.env_factory, self.session, mine, settings.batch, seed, settings.greedy, clock, limit)
+
         with self.surviving(step):
-            groups = evaluate(
-                self.env_factory, self.session, self.held_out, settings.batch, seed, settings.greedy, clock, limit
-            )
+            groups = self.processes.collect(self.processes.attempt(play))
         figures, retrievals = mean(groups), self.retrievals()
         metrics = {"step": step, "evaluate": figures, "retrieval": retrievals, "seconds": clock.seconds}
         self.write(metrics, f"evaluate_{step}", groups)
         self.report()
         self.remember()
-        return f"step {step}: held-out exact match {figures['exact_match']:.3f}"
+        name = "exact_match" if "exact_match" in figures else "reward"
+        return f"step {step}: held-out {name.replace('_', ' ')} {figures[name]:.3f}"
 
     def retrievals(self) -> dict[str, float]:
-        """Return what the retriever was asked since the last call, by all processes."""
-        counters = self.processes.gather(asdict(self.env_factory.searcher.take()))
+        """Return what the environment has counted since the last call, such as retrievals, in all processes."""
+        counters = self.processes.gather(dict(self.env_factory.counters()))
         return {name: sum(c[name] for c in counters) for name in counters[0]}
 
-    def write(self, metrics: StepMetrics, name: str, groups: Sequence[Group]) -> None:
+    def write(self, metrics: StepMetrics, name: str, groups: Sequence[Group], columns: Columns | None = None) -> None:
         """Write trajectories and the line of metrics that tells of them; whoever sees the line finds them."""
+        whole = joined(self.processes.collect(columns.by_group())) if columns else None
         if self.processes.main:
-            self.run.keep(name, groups)
+            self.run.keep(name, groups, whole)
             self.run.record(metrics)
 
     def report(self) -> None:
         """Write the run's page."""
         if self.processes.main:
             with self.run.writing():
-                page(self.run.folder, self.policy.codec.decode)
+                page(self.run.folder, self.learner.policy.codec.decode)
 
     def remember(self) -> None:
         """Keep where the random numbers of all processes are: a run that goes on from here draws the same ones."""
@@ -241,7 +231,7 @@ class Trainer:
             "spent": self.usage.record(),
             "fingerprints": self.fingerprints,
         }
-        checkpoint.save(self.run.checkpoints, step, self.policy, state, about, self.settings.keep_checkpoints)
+        checkpoint.save(self.run.checkpoints, step, self.learner.policy, state, about, self.settings.keep_checkpoints)
 
     @contextmanager
     def surviving(self, step: int) -> Iterator[None]:
@@ -254,21 +244,3 @@ class Trainer:
             raise RetrieverUnavailable(
                 f"step {step}: {error}; mend the retriever, then go on with --resume from {self.run.newest()}"
             ) from error
-
-
-def trainable(experiment: Experiment) -> LocalSession:
-    """Open the spec's agent. Raises `ModelError` when it has no weights."""
-    session = experiment.agent.open(experiment.environment.protocol)
-    if not isinstance(session, LocalSession):
-        raise ModelError(f"agent `{experiment.agent.type}` has no weights to train: use `local`")
-    return session
-
-
-def external(experiment: Experiment) -> Policy | None:
-    """Return the model that the spec names as `teacher`, if it does. Raises `ModelError` when it has no weights."""
-    if experiment.teacher is None:
-        return None
-    session = experiment.teacher.open(experiment.environment.protocol)
-    if not isinstance(session, LocalSession):
-        raise ModelError(f"teacher `{experiment.teacher.type}` has no weights to score with: use `local`")
-    return session.policy

@@ -25,7 +25,7 @@ class Watch(NamedTuple):
 MISMATCH = (
     "Before any update the trainer already finds other probabilities than the sampler reported, though both should be "
     "one model: every ratio is wrong from the start. Give both the same weights, dtype, temperature and chat template; "
-    "where a small difference must stay, use the term `cispo` with `clip_high: 1`."
+    "where a small difference must stay, set `correction: 2` on the policy gradient."
 )
 
 WATCHES = (
@@ -137,15 +137,15 @@ WATCHES = (
         "invalid",
         True,
         "Much of what the policy writes is no action. Read the newest file in trajectories/: if turns are cut off, "
-        "raise agent.max_new_tokens; if the format is lost, lower train.learning_rate or hold the policy with the term "
-        "`kl`.",
+        "raise sampling.max_new_tokens; if the format is lost, lower train.learning_rate or hold the policy with the "
+        "term `kl`.",
     ),
     Watch(
         "model_tokens",
         "model_tokens",
         True,
         "Episodes grow without need, which costs time and may end in context_full. Check the figure `invalid`; limit "
-        "agent.max_new_tokens or environment.max_turns.",
+        "sampling.max_new_tokens or environment.max_turns.",
         relative=True,
     ),
     Watch(

@@ -87,11 +87,17 @@ class Monitor:
         self.limits = limits
         self.seen: defaultdict[str, list[float]] = defaultdict(list)
         self.raised: set[tuple[str, str]] = set()
+        self.phase: int | None = None
 
     def check(self, metrics: Mapping[str, Any]) -> list[Notice]:
         """Take the next line of metrics and return what is to be said now; nothing for the line of an evaluation."""
         if "train" not in metrics:
             return []
+        if metrics.get("phase") != self.phase:
+            # Another objective: what the figures were at the start of the one before is no measure for them.
+            self.seen.clear()
+            self.raised.clear()
+            self.phase = metrics.get("phase")
         figures = {**metrics["train"], **{f"retrieval/{k}": v for k, v in metrics.get("retrieval", {}).items()}}
         for name, value in figures.items():
             if isfinite(value):

@@ -26,7 +26,7 @@ CLOCK = "strftime_now"
 AROUND = 30
 REMEDY = (
     "expected one that writes each message once and for good: choose another model or chat template, "
-    "or set agent.chat: false"
+    "or set model.chat: false"
 )
 
 
@@ -40,7 +40,7 @@ class Opening(NamedTuple):
 def opening(tokenizer: PreTrainedTokenizerBase) -> Opening:
     """Return what the tokeniser's template writes round a prompt. Raises `ModelError` when it is not append-only."""
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError("agent.chat is on and the tokeniser has no chat template: turn it off or choose a chat model")
+        raise ModelError("model.chat is on and the tokeniser has no chat template: turn it off or choose a chat model")
     if CLOCK in tokenizer.get_chat_template():
         raise ModelError(f"the chat template writes the time ({CLOCK}), which another day is another; {REMEDY}")
     for number, (role, text) in enumerate(TALK, 1):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.contracts.environment import Grammar
@@ -23,6 +26,14 @@ class TokenizerCodec:
         self.tokenizer: Any = tokenizer
         self.opening = opening(tokenizer) if chat else None
         self.seams = seams(tokenizer)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 over the tokeniser's own description and what is written round a prompt."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        rules = backend.to_str() if backend else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        start = self.tokenizer.bos_token_id if getattr(self.tokenizer, "add_bos_token", False) else None
+        return hashlib.sha256(json.dumps([rules, self.opening, start]).encode()).hexdigest()
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise text that continues a context: nothing is put before or after it.

@@ -27,7 +27,7 @@ class Critic:
         policy: Policy,
         learning_rate: float,
         max_grad_norm: float,
-        total: Callable[[Tensor], Tensor] | None = None,
+        total: Callable[[Tensor], Tensor] = lambda value: value,
     ) -> None:
         """Copy the policy's decoder. `total` sums a tensor over all processes."""
         self.max_grad_norm, self.total = max_grad_norm, total
@@ -60,7 +60,7 @@ class Critic:
         With several processes the mean is over all of them, and every critic takes the same step.
         """
         count = torch.tensor(sum(int((~np.isnan(t)).sum()) for t in targets), device=self.twin.device)
-        count = (self.total(count) if self.total else count).clamp_min(1)
+        count = self.total(count).clamp_min(1)
         self.twin.model.train()
         error, done = 0.0, 0
         for rows in _batches(groups, budget):
@@ -71,10 +71,8 @@ class Critic:
             loss = (values[known] - target[known]).square().sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             error, done = error + float(loss.detach()), done + len(rows)
-        if self.total:
-            for parameter in self.parameters:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self.total(gradient)
+        for parameter in self.parameters:
+            parameter.grad = self.total(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()

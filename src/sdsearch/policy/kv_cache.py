@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from sdsearch.contracts.engine import Weights
 from sdsearch.errors import ModelError
 from sdsearch.policy.batching import pad
-from sdsearch.policy.policy import Policy
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -62,7 +62,7 @@ class Context:
     A place of the cache that a row does not use stays masked; positions are counted per row, so holes do not matter.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Weights) -> None:
         """Start empty. Raises `ModelError` for a model whose cache is not a plain list of past keys and values."""
         self.policy = policy
         stock = DynamicCache(config=policy.model.config)

@@ -6,6 +6,7 @@ All of it is computed from log-probabilities: float32 then holds for any finite 
 from __future__ import annotations
 
 from math import log
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from sdsearch.contracts.loss import Divergence, Tail
 
 LIMIT = 20.0
 """Log-ratios are clamped to this size before `exp`, which would overflow."""
+CELLS = 1 << 24
+"""Numbers of which `measured` makes a copy at once: 64 MB."""
 
 
 def pick(logits: Tensor, token: Tensor) -> Tensor:
@@ -30,6 +33,35 @@ def entropy(logits: Tensor) -> Tensor:
     """Return the entropy in nats: logits [N, V] -> [N]."""
     logprobs = logits.log_softmax(1)
     return -(logprobs.exp() * logprobs).sum(1)
+
+
+class Measured(NamedTuple):
+    """What is read off logits [N, V], each [N]."""
+
+    logprob: Tensor
+    """The log-probability of the token of each row."""
+    entropy: Tensor
+    """In nats."""
+    normaliser: Tensor
+    """log sum exp of the logits: a logit less this is a log-probability."""
+
+
+@torch.no_grad()
+def measured(logits: Tensor, token: Tensor) -> Measured:
+    """Return `pick` and `entropy` of logits [N, V] and tokens [N], a few rows at once.
+
+    No copy of all logits is made: where the vocabulary is large it would not fit.
+    """
+    count = max(1, CELLS // logits.shape[1])
+    parts = [_measured(*part) for part in zip(torch.split(logits, count), torch.split(token, count), strict=True)]
+    return Measured(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _measured(logits: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    normaliser = logits.logsumexp(1)
+    logprobs = logits - normaliser[:, None]
+    entropy = -torch.linalg.vecdot(logprobs.exp(), logprobs)
+    return logprobs.gather(1, token[:, None]).squeeze(1), entropy, normaliser
 
 
 def top(logits: Tensor, k: int | None) -> Tensor | None:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import sdsearch
+from sdsearch.contracts.engine import LanguageModel, Model, Sampling
 from sdsearch.errors import ModelError
 from sdsearch.policy.batching import pad
 from sdsearch.policy.codec import TokenizerCodec
-from sdsearch.policy.settings import PolicySettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,13 +41,16 @@ class Policy:
         self._probe()
 
     @classmethod
-    def load(cls, settings: PolicySettings) -> Policy:
-        """Load weights and tokeniser, safetensors or GGUF only; nothing of a model's own code runs unless allowed."""
+    def load(cls, settings: Model, temperature: float = 1.0) -> Policy:
+        """Load weights and tokeniser, safetensors or GGUF only; nothing of a model's own code runs unless allowed.
+
+        Raises `ModelError` when something that is needed is missing.
+        """
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        name = str(WEIGHTS / settings.model) if (WEIGHTS / settings.model).is_dir() else settings.model
+        name = str(WEIGHTS / settings.name) if (WEIGHTS / settings.name).is_dir() else settings.name
         both: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
         form: dict[str, Any] = {"use_safetensors": True}
         if settings.gguf_file:
@@ -59,7 +62,7 @@ class Policy:
             model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **both)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(
-                f"the model {settings.model!r} could not be loaded: {error}\nexpected a folder or hub name that holds "
+                f"the model {settings.name!r} could not be loaded: {error}\nexpected a folder or hub name that holds "
                 "config.json, tokenizer.json and *.safetensors, or `gguf_file` naming a GGUF file in it"
             ) from error
         device = settings.device
@@ -67,12 +70,7 @@ class Policy:
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             device = accelerator.type if accelerator else "cpu"
         model.to(torch.device(device))  # type: ignore[arg-type]
-        policy = cls(model, TokenizerCodec(tokenizer, settings.chat), settings.temperature)
-        if settings.context is not None and settings.context > policy.positions:
-            raise ModelError(
-                f"agent.context is {settings.context} and the model has {policy.positions} positions: lower it"
-            )
-        return policy
+        return cls(model, TokenizerCodec(tokenizer, settings.chat), temperature)
 
     @property
     def positions(self) -> int:
@@ -148,3 +146,16 @@ class Policy:
         return torch.cat(
             [last, self.hidden(tokens, mask, mask.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0), cache)], 1
         )
+
+
+def language_model(model: Model, sampling: Sampling, policy: Policy) -> LanguageModel:
+    """Open what samples from a policy, and return it with all that an agent needs to act with it.
+
+    Raises `ModelError` when an episode may take more tokens than the model has positions.
+    """
+    if sampling.context is not None and sampling.context > policy.positions:
+        raise ModelError(
+            f"sampling.context is {sampling.context} and the model has {policy.positions} positions: lower it"
+        )
+    sampler = sampling.engine.open(model, sampling, policy)
+    return LanguageModel(policy.codec, sampler, sampling.max_new_tokens, sampling.context or policy.positions)

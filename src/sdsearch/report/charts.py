@@ -9,6 +9,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdsearch.report.table import phase_ends
+
 POINTS = 400
 """Most points of a line: a long run is thinned evenly, its last step stays."""
 COLOURS = ("#c2452d", "#2f7fb8", "#4a9a5b", "#b5852a", "#8a63b5", "#2a9d98", "#c06a9a", "#7d8791")
@@ -42,7 +44,7 @@ FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("gradient norm over that of the policy gradient", lambda n: n.startswith("train/grad_ratio/")),
     ("seconds per training step", lambda n: n.startswith("seconds/")),
     ("entropy, nats", lambda n: n.startswith("train/") and "entropy" in n),
-    ("drift from the policy that sampled", lambda n: n.startswith("train/drift") or n.endswith("/log_ratio")),
+    ("drift", lambda n: n.startswith(("train/drift", "train/stale_m")) or n.endswith("/log_ratio")),
     ("searches per question", lambda n: n in ("evaluate/searches", "train/searches")),
 )
 
@@ -64,16 +66,16 @@ def lines(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
 
 def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[Chart], list[Chart]]:
     """Return a chart for each family of figures that the run has, and one for each figure of none."""
-    rest = lines(metrics)
+    rest, ends = lines(metrics), [step for _, step in phase_ends(metrics)[:-1]]
     main = []
     for title, belongs in FAMILIES:
         if chosen := {n: rest.pop(n) for n in list(rest) if belongs(n)}:
-            main.append(draw(title, chosen))
-    return main, [draw(name, {name: line}, small=True) for name, line in sorted(rest.items())]
+            main.append(draw(title, chosen, ends))
+    return main, [draw(name, {name: line}, ends, small=True) for name, line in sorted(rest.items())]
 
 
-def draw(title: str, chosen: Mapping[str, Line], small: bool = False) -> Chart:
-    """Draw lines over steps; their names are left to the page."""
+def draw(title: str, chosen: Mapping[str, Line], ends: Sequence[int] = (), small: bool = False) -> Chart:
+    """Draw lines over steps, and where phases end; the names of the lines are left to the page."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -91,6 +93,8 @@ def draw(title: str, chosen: Mapping[str, Line], small: bool = False) -> Chart:
             few = sum(map(isfinite, values)) < 30
             axes.plot(steps, values, color=colour, linewidth=1.4, marker="o" if few else None, markersize=2.5)
             labels.append(Label(name.removeprefix("train/").removeprefix("seconds/"), colour, line[-1][1]))
+        for end in ends:
+            axes.axvline(end, color=INK, alpha=0.4, linewidth=0.8, linestyle=":")
         if title in ("held-out questions", "training episodes"):
             axes.set_ylim(0, 1)
         axes.spines[["top", "right"]].set_visible(False)
@@ -118,14 +122,17 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]], path: Path, title: str)
     from matplotlib.figure import Figure
 
     trained = [(m["step"], m["train"]["reward"]) for m in metrics if "train" in m]
-    evaluations = [(m["step"], m["evaluate"]["exact_match"]) for m in metrics if "evaluate" in m]
+    evaluations = [(m["step"], m["evaluate"]) for m in metrics if "evaluate" in m]
+    held_out = "exact_match" if evaluations and "exact_match" in evaluations[0][1] else "reward"
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if trained:
         axes.plot(*zip(*trained, strict=True), color="#9aa7b1", linewidth=1, label="training reward")
     if evaluations:
-        axes.plot(*zip(*evaluations, strict=True), color="#c2452d", marker="o", label="exact match, held-out questions")
+        points = [(step, figures[held_out]) for step, figures in evaluations]
+        label = f"{held_out.replace('_', ' ')}, held-out questions"
+        axes.plot(*zip(*points, strict=True), color="#c2452d", marker="o", label=label)
     axes.set(xlabel="step", ylabel="mean over episodes", ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     if trained or evaluations:

@@ -16,12 +16,12 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sdsearch.core.trajectory import Segment, Trajectory, read_groups
-from sdsearch.errors import DataError
+from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.report.charts import charts
 from sdsearch.report.table import outcome, split
 from sdsearch.runs import checkpoint, provenance
-from sdsearch.runs.folder import recorded, replace
+from sdsearch.runs.folder import Run, replace
+from sdsearch.runs.stored_run import StoredRun
 
 NAME = "report.html"
 LIMIT = 2_000_000
@@ -70,12 +70,11 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
     `decode` turns token ids into text; without it the newest checkpoint's tokeniser does, and where there is none
     turns are shown without their tokens. Raises `DataError` when the folder holds no run.
     """
-    spec = folder / "spec.yaml"
-    if not spec.is_file():
-        raise DataError(f"{folder} holds no run: expected spec.yaml in it; name a folder such as runs/<name>/<seed>")
-    text = spec.read_text(encoding="utf-8")
-    about, metrics, decode = yaml.safe_load(text), recorded(folder), decode or tokeniser(folder)
-    stored, episodes = latest(folder)
+    run = Run.open(folder)
+    text = run.spec.read_text(encoding="utf-8")
+    about, metrics, decode = yaml.safe_load(text), run.metrics(), decode or tokeniser(run)
+    stored = run.names[-1] if run.names else ""
+    episodes = [t for group in run.groups(stored) for t in group.trajectories] if stored else []
     parts = split(metrics)
     main, other = charts(metrics)
     values = {
@@ -126,24 +125,15 @@ def machine(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in (record | rest).items() if value is not None}
 
 
-def tokeniser(folder: Path) -> Decode | None:
+def tokeniser(run: StoredRun) -> Decode | None:
     """Return how the newest checkpoint's tokeniser decodes, or None where there is none."""
     from tokenizers import Tokenizer
 
-    files = [p / "tokenizer.json" for p in checkpoint.saved(folder / "checkpoints")]
+    files = [p / "tokenizer.json" for p in checkpoint.saved(run.checkpoints)]
     if not files or not files[-1].is_file():
         return None
     loaded = Tokenizer.from_file(str(files[-1]))
     return lambda tokens: str(loaded.decode(list(tokens), skip_special_tokens=False))
-
-
-def latest(folder: Path) -> tuple[str, list[Trajectory]]:
-    """Return the name and the episodes of the last step that was stored; of the evaluation if there was one then."""
-    paths = [p for p in (folder / "trajectories").glob("[!.]*_*.jsonl") if p.stem.rpartition("_")[2].isdigit()]
-    if not paths:
-        return "", []
-    path = max(paths, key=lambda p: (int(p.stem.rpartition("_")[2]), p.stem.startswith("evaluate_")))
-    return path.stem, [t for group in read_groups(path) for t in group.trajectories]
 
 
 def spread(episodes: Sequence[Trajectory], count: int) -> list[Trajectory]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -20,10 +20,32 @@ LABELS = {
 PARTS = ("generate", "retrieve", "credit", "score", "train")
 
 
-def outcome(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, float, float]]:
-    """Return (figure, before, after) for the first and the last evaluation in metrics.jsonl."""
-    evaluations = [m["evaluate"] for m in metrics if "evaluate" in m]
-    return [(LABELS[f], evaluations[0][f], evaluations[-1][f]) for f in FIGURES] if evaluations else []
+class Outcome(NamedTuple):
+    """Held-out figures before training, after each phase, and after it."""
+
+    when: tuple[str, ...]
+    """What the columns are."""
+    rows: tuple[tuple[str, tuple[float, ...]], ...]
+    """A figure and its value in each column."""
+
+
+def outcome(metrics: Sequence[Mapping[str, Any]]) -> Outcome | None:
+    """Return the held-out figures of the lines of metrics.jsonl; None where nothing was evaluated."""
+    evaluations = {m["step"]: m["evaluate"] for m in metrics if "evaluate" in m}
+    if not evaluations:
+        return None
+    when = {"before": min(evaluations)}
+    when |= {f"phase {phase}": step for phase, step in phase_ends(metrics) if step in evaluations}
+    when = when if len(when) > 1 else when | {"after": max(evaluations)}
+    first = evaluations[when["before"]]
+    names = [f for f in FIGURES if f in first] or list(first)
+    rows = ((LABELS.get(f, f), tuple(evaluations[step][f] for step in when.values())) for f in names)
+    return Outcome(tuple(when), tuple(rows))
+
+
+def phase_ends(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """Return each phase with its last step so far; nothing for a run without phases."""
+    return sorted({m["phase"]: m["step"] for m in metrics if "phase" in m}.items())
 
 
 def split(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -39,12 +61,13 @@ def show(metrics: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Print both tables, or nothing when nothing was recorded."""
     if not metrics:
         return
-    table = Table(title="held-out questions")
-    for name in ("", "before", "after", "change"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name, before, after in outcome(metrics):
-        table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
-    console.print(table)
+    if held_out := outcome(metrics):
+        table = Table(title="held-out questions")
+        for name in ("", *held_out.when, "change"):
+            table.add_column(name, justify="left" if not name else "right")
+        for name, values in held_out.rows:
+            table.add_row(name, *(f"{value:.3f}" for value in values), f"{values[-1] - values[0]:+.3f}")
+        console.print(table)
     parts = split(metrics)
     total = sum(parts.values())
     times = Table(title="seconds per training step")

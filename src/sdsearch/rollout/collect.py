@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from sdsearch.contracts.agent import AgentSession
-from sdsearch.core.question import Question
+from sdsearch.contracts.environment import EnvFactory, TextVectorEnv
+from sdsearch.core.question import SEED, Question
 from sdsearch.core.trajectory import Fork, Group
 from sdsearch.core.usage import Clock, Usage
-from sdsearch.envs.episode import boundary
-from sdsearch.errors import RetrieverUnavailable
+from sdsearch.errors import ComponentError, RetrieverUnavailable
 from sdsearch.rollout.driver import play
-from sdsearch.rollout.environment import EnvFactory
+from sdsearch.rollout.order import row_seeds
 
 
 def collect(
@@ -27,10 +27,9 @@ def collect(
 ) -> list[Group]:
     """Play `group` episodes of each question, all at once, and return one group per question, in order."""
     asked = [q for q in questions for _ in range(group)]
-    env = env_factory(asked)
-    texts, _ = env.reset(options={"questions": asked})
-    session.reset(asked, seed, greedy)
-    played = play(env, session, texts, clock or Clock())
+    env, texts = begin(env_factory, asked)
+    session.reset(asked, row_seeds(seed, asked), greedy)
+    played = play(env, session, asked, texts, clock or Clock())
     return [Group(q, tuple(played[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
 
 
@@ -42,23 +41,42 @@ def continue_from(
     seed: int,
     greedy: bool = False,
     clock: Clock | None = None,
+    paired: bool = False,
 ) -> list[Group]:
     """Play each fork to its end `k` times, all at once, and return one group of `k` whole trajectories per fork.
 
     The environment goes on from the state at the turn's boundary, the session from the recorded tokens, which nothing
     encodes anew; what was recorded before the turn, log-probabilities included, opens each trajectory. Tokens are drawn
-    afresh from `seed`. Raises `ValueError` for a turn that an episode does not have.
+    afresh from `seed`; `paired`: continuation i of every fork of a question draws the same numbers in the same turns.
+
+    Raises `ValueError` for a turn that an episode does not have.
     """
     pasts = [f.trajectory.before(f.turn) for f in forks for _ in range(k)]
     asked = [f.trajectory.question for f in forks for _ in range(k)]
     if not asked:
         return [Group(f.trajectory.question, ()) for f in forks]
-    env = env_factory(asked)
-    env.reset(options={"questions": asked})
-    texts = [env.restore_row(i, boundary(*forks[i // k])) for i in range(len(asked))]
-    session.reset(asked, seed, greedy)
-    played = play(env, session, texts, clock or Clock(), pasts)
+    env, _ = begin(env_factory, asked)
+    states = [env_factory.state_at(*fork) for fork in forks]
+    texts = [env.restore(i, states[i // k]) for i in range(len(asked))]
+    lots = [asked[i * k : (i + 1) * k] for i in range(len(forks))] if paired else [asked]
+    session.reset(asked, [s for lot in lots for s in row_seeds(seed, lot)], greedy)
+    played = play(env, session, asked, texts, clock or Clock(), pasts)
     return [Group(f.trajectory.question, tuple(played[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
+
+
+def begin(env_factory: EnvFactory, questions: Sequence[Question]) -> tuple[TextVectorEnv, Sequence[str]]:
+    """Return an environment whose episodes are about some questions, and what they show at first.
+
+    Raises `ComponentError` when that is not one text for each.
+    """
+    env = env_factory(len(questions))
+    if questions[0].kind == SEED:
+        texts, _ = env.reset(seed=[int(q.id) for q in questions])
+    else:
+        texts, _ = env.reset(options={"questions": list(questions)})
+    if len(texts) != len(questions) or not all(isinstance(text, str) for text in texts):
+        raise ComponentError(f"the environment's reset gave {texts!r:.80}, expected {len(questions)} texts")
+    return env, texts
 
 
 @dataclass
@@ -72,7 +90,7 @@ class EpisodeCollector:
     group: int
     """Rollouts per question."""
     seed: int
-    """Of the step: another one for each run, step and process."""
+    """Of the step: another one for each run and step."""
     step: int
     """Counted from 0."""
     more: Callable[[int], list[Question]] = lambda _: []

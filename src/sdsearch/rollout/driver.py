@@ -3,70 +3,123 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from sdsearch.contracts.agent import AgentSession
-from sdsearch.core.answers import exact_match, f1
-from sdsearch.core.trajectory import Segment, Trajectory, Turn
+import numpy as np
+
+from sdsearch.contracts.agent import AgentSession, Reply
+from sdsearch.contracts.environment import FINAL, TextVectorEnv
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.core.usage import Clock
-from sdsearch.envs.search import SearchVectorEnv
+from sdsearch.errors import ComponentError
 
 
 def play(
-    env: SearchVectorEnv,
+    env: TextVectorEnv,
     session: AgentSession,
+    questions: Sequence[Question],
     texts: Sequence[str],
     clock: Clock,
     pasts: Sequence[Sequence[Segment]] | None = None,
 ) -> list[Trajectory]:
     """Play every episode of an environment to its end and return its trajectory.
 
-    `texts` is what the episodes show now. `pasts`, for episodes in their middle, holds all that was recorded of each,
-    what it shows now included. Each turn is one call of the session for all live episodes and one retrieval batch; a
-    `context_full` episode ends before its next action.
+    `questions` are what they are about, `texts` what they show now. `pasts`, for episodes in their middle, holds all
+    that was recorded of each, what it shows now included. Each turn is one call of the session for all live episodes
+    and one step of the environment; a `context_full` episode ends before its next action. Raises `ComponentError` when
+    the environment does not keep to `TextVectorEnv`.
     """
-    segments = [list(past[:-1]) for past in pasts] if pasts else [[] for _ in texts]
-    live = list(range(len(texts)))
+    count = len(questions)
+    segments = [list(past[:-1]) for past in pasts] if pasts else [[] for _ in questions]
+    replies: list[list[Reply]] = [[] for _ in questions]
+    rewards, records = np.zeros(count), dict[int, Mapping[str, Any]]()
+    live = list(range(count))
     while live:
         since = time.perf_counter()
-        replies = session.resume(live, pasts) if pasts else session.act(live, [texts[i] for i in live])
+        acted = session.resume(live, pasts) if pasts else session.act(live, [texts[i] for i in live])
         pasts = None
         clock.time("generate", since)
-        actions = [""] * len(segments)
-        for i, (context, action) in zip(live, replies, strict=True):
-            segments[i].append(context)
-            if action is None:
+        actions = [""] * count
+        for i, reply in zip(live, acted, strict=True):
+            segments[i].append(reply.context)
+            if reply.action is None:
                 env.end(i, "context_full")
             else:
-                segments[i].append(action)
-                actions[i] = action.text
+                segments[i].append(reply.action)
+                replies[i].append(reply)
+                actions[i] = reply.action.text
         since = time.perf_counter()
-        texts, _, _, _, _ = env.step(actions)
+        texts, paid, terminated, truncated, infos = shaped(env.step(actions), count)
         clock.time("retrieve", since)
-        live = [i for i in live if env.episodes[i].stop_reason is None]
-    return [trajectory(env, i, parts) for i, parts in enumerate(segments)]
+        rewards += paid
+        over = terminated | truncated
+        records |= {i: final(infos, i) for i in live if over[i]}
+        live = [i for i in live if not over[i]]
+    return [
+        trajectory(question, segments[i], replies[i], float(rewards[i]), records[i])
+        for i, question in enumerate(questions)
+    ]
 
 
-def blank(turn: Turn) -> bool:
-    """Say whether a search asked for nothing: without a letter or digit, or so blank that the protocol refused it."""
-    return turn == Turn("invalid", "empty search") or (turn.kind == "search" and not any(map(str.isalnum, turn.text)))
+def trajectory(
+    question: Question, segments: Sequence[Segment], replies: Sequence[Reply], reward: float, record: Mapping[str, Any]
+) -> Trajectory:
+    """Record a finished episode. `replies` are those of its last turns, which were played just now."""
+    turns = list(record["turns"])
+    if (actions := sum(s.role == "model" for s in segments)) != len(turns):
+        raise ComponentError(f"the environment reports {len(turns)} turns of {actions} actions, expected one for each")
+    first = len(turns) - len(replies)
+    turns[first:] = [
+        replace(turn, finish_reason=reply.finish_reason, version=reply.version)
+        for turn, reply in zip(turns[first:], replies, strict=True)
+    ]
+    return Trajectory(
+        question,
+        tuple(segments),
+        tuple(turns),
+        record["stop_reason"],
+        reward,
+        {name: float(value) for name, value in record["metrics"].items()},
+        record["outage"],
+    )
 
 
-def trajectory(env: SearchVectorEnv, index: int, segments: Sequence[Segment]) -> Trajectory:
-    """Record the finished episode `index` of an environment, with the figures that every report needs."""
-    episode = env.episodes[index]
-    question, turns = episode.question, tuple(episode.turns)
-    answer = next((t.text for t in turns if t.kind == "answer"), None)
-    gold, seen = set(question.gold), {h for t in turns for h in t.hits}
-    queries = [t.text for t in turns if t.kind == "search"]
-    metrics = {
-        "exact_match": exact_match(answer, question.answers),
-        "f1": f1(answer, question.answers),
-        "searches": float(len(queries)),
-        "repeated": float(len(queries) - len(set(queries))),
-        "empty": float(sum(blank(t) for t in turns)),
-        "invalid": sum(t.kind == "invalid" for t in turns) / max(1, len(turns)),
-        "gold_recall": len(gold & seen) / len(gold) if gold else 0.0,
-    }
-    stop_reason = episode.stop_reason or ""
-    return Trajectory(question, tuple(segments), turns, stop_reason, episode.reward, metrics, episode.outage)
+def final(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """Return what the infos of a vector environment say of an episode that has ended.
+
+    Raises `ComponentError` when something is missing.
+    """
+    said = {key: value for key in FINAL if (value := told(infos, key, row)) is not ABSENT}
+    if missing := [key for key in FINAL if key not in said]:
+        raise ComponentError(
+            f"the environment ended episode {row} without {', '.join(missing)} in its info, expected {', '.join(FINAL)}"
+        )
+    return said
+
+
+ABSENT = object()
+
+
+def told(infos: Mapping[str, Any], key: str, row: int) -> Any:
+    """Return what infos have under a key for one episode: Gymnasium keeps a column of values, and where they are."""
+    column = infos.get(key)
+    if isinstance(column, Mapping):
+        return {inner: value for inner in column if (value := told(column, inner, row)) is not ABSENT}
+    there = infos.get(f"_{key}")
+    return ABSENT if column is None or there is None or not there[row] else column[row]
+
+
+def shaped(given: Any, count: int) -> Any:
+    """Return what `step` gave. Raises `ComponentError` unless it is five things of one entry for each episode."""
+    if not isinstance(given, tuple) or len(given) != 5:
+        raise ComponentError(
+            f"the environment's step gave {given!r:.80}, expected observations, rewards, terminations, truncations "
+            "and infos"
+        )
+    for name, part in zip(("observations", "rewards", "terminations", "truncations"), given[:4], strict=True):
+        if len(part) != count:
+            raise ComponentError(f"the environment's step gave {len(part)} {name}, expected {count}")
+    return given

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdsearch.contracts.agent import AgentSession
+from sdsearch.contracts.environment import EnvFactory
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock
 from sdsearch.rollout.collect import bearable, collect
-from sdsearch.rollout.environment import EnvFactory
 
 FIGURES = ("exact_match", "f1", "searches", "gold_recall", "invalid")
-"""What every evaluation reports, in the order of its tables."""
+"""What an evaluation of searches reports, in the order of its tables; other environments have figures of their own."""
 
 
 def evaluate(
@@ -31,7 +31,7 @@ def evaluate(
     """
     groups: list[Group] = []
     for start in range(0, len(questions), batch):
-        groups += collect(env_factory, session, questions[start : start + batch], 1, seed + start, greedy, clock)
+        groups += collect(env_factory, session, questions[start : start + batch], 1, seed, greedy, clock)
         bearable(groups, max_outage_rate)
     return groups
 
@@ -40,8 +40,12 @@ def mean(groups: Sequence[Group]) -> dict[str, float]:
     """Return the mean of each figure over all episodes that an outage did not end, and the share that one did."""
     episodes = [t for g in groups for t in g.trajectories]
     kept = [t for t in episodes if not t.lost]
-    names = kept[0].metrics if kept else FIGURES
-    figures = {n: sum(t.metrics[n] for t in kept) / len(kept) if kept else float("nan") for n in names}
-    figures["reward"] = sum(t.reward for t in kept) / len(kept) if kept else float("nan")
+    names = dict.fromkeys(n for t in kept for n in t.metrics) if kept else FIGURES
+    figures = {n: _mean([t.metrics[n] for t in kept if n in t.metrics]) for n in names}
+    figures["reward"] = _mean([t.reward for t in kept])
     figures["outage"] = 1 - len(kept) / len(episodes) if episodes else 0.0
     return figures
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -1,8 +1,9 @@
-"""What a step draws: its questions, and the seed of its rollouts. The step alone says where in the order it is."""
+"""What a step draws: its questions, and the seeds of its rollouts. The step alone says where in the order it is."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from sdsearch.core.question import Question
@@ -19,9 +20,22 @@ def choose(questions: Sequence[Question], step: int, count: int, seed: int, lot:
     return [questions[i] for i in order[start : start + count]]
 
 
-def sampling_seed(seed: int, step: int, process: int, processes: int) -> int:
-    """Return the seed of a step's rollouts: another one for each run, step and process."""
-    return (seed * 1_000_003 + step) * processes + process
+def step_seed(seed: int, step: int) -> int:
+    """Return the seed of a step's rollouts: another one for each run and step, whichever process plays them."""
+    return seed * 1_000_003 + step
+
+
+def row_seeds(seed: int, questions: Sequence[Question]) -> list[int]:
+    """Return a seed for each row of a batch: that of its question and attempt, wherever in the batch it stands.
+
+    Rows of the same question are its attempts, in their order.
+    """
+    attempts: Counter[str] = Counter()
+    seeds = []
+    for question in questions:
+        seeds.append(random.Random(f"{seed}/{question.id}/{attempts[question.id]}").getrandbits(63))
+        attempts[question.id] += 1
+    return seeds
 
 
 def due(step: int, every: int) -> bool:

@@ -1,6 +1,6 @@
 """Save and load a training state: written beside its place, then renamed, so that a checkpoint is whole or absent.
 
-A checkpoint is a model folder like any other (`agent.model` can name it), plus what is needed to go on as if nothing
+A checkpoint is a model folder like any other (`model.name` can name it), plus what is needed to go on as if nothing
 had happened: tensors in `state.safetensors`, the rest in `state.json`, and in `about.json` the step, the spec and the
 sha256 of every file. Nothing in it is a pickle.
 """
@@ -13,15 +13,15 @@ import os
 import shutil
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file
 
 from sdsearch.errors import CheckpointError
-from sdsearch.policy.policy import Policy
 from sdsearch.runs.old_runs import ahead
-from sdsearch.runs.state import Packed, unpack
+
+if TYPE_CHECKING:
+    from sdsearch.policy.policy import Policy
 
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
 """What reading a file raises that is not what was written."""
@@ -30,7 +30,7 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorEr
 def save(folder: Path, step: int, policy: Policy, state: dict[str, Any], about: dict[str, Any], keep: int) -> Path:
     """Write `folder/step_<step>` and remove all but the newest `keep`.
 
-    `state` is what `store.state.Packed` takes; `about` is plain JSON. A whole checkpoint of that step that is there
+    `state` is what `runs.state.Packed` takes; `about` is plain JSON. A whole checkpoint of that step that is there
     already stays as it is. Raises `CheckpointError` when the disk refuses; older checkpoints are then untouched.
     """
     target, partial = folder / f"step_{step}", folder / f".step_{step}.partial"
@@ -62,6 +62,10 @@ def save(folder: Path, step: int, policy: Policy, state: dict[str, Any], about: 
 
 def write(folder: Path, policy: Policy, state: dict[str, Any]) -> None:
     """Write the model, its tokeniser and a state into an empty folder."""
+    from safetensors.torch import save_file
+
+    from sdsearch.runs.state import Packed
+
     # One file under the names that the model has in memory: `restore` puts it back without any conversion.
     policy.model.save_pretrained(folder, max_shard_size=1 << 60, save_original_format=False)
     policy.codec.tokenizer.save_pretrained(folder)
@@ -102,6 +106,10 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises `CheckpointError` when a file is missing or damaged, naming the newest older one that is whole.
     """
+    from safetensors.torch import load_file
+
+    from sdsearch.runs.state import unpack
+
     if wrong := fault(path):
         raise CheckpointError(f"{wrong}. {remedy(path)}")
     about: dict[str, Any] = json.loads((path / "about.json").read_text())
@@ -151,6 +159,8 @@ def seal(about: dict[str, Any]) -> str:
 
 def restore(path: Path, policy: Policy) -> None:
     """Put the weights of a checkpoint into a policy, exactly. Raises `CheckpointError` when they do not fit it."""
+    from safetensors.torch import load_model
+
     try:
         missing, unexpected = load_model(policy.model, path / "model.safetensors", strict=False)
     except RuntimeError as error:  # a tensor of another shape

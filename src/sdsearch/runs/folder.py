@@ -1,4 +1,4 @@
-"""The folder that a run leaves: spec, machine, metrics, trajectories, checkpoints, pictures.
+"""The folder that a run leaves: spec, machine, metrics, trajectories, columns and hints, checkpoints, pictures.
 
 It can be cut back to a step: what a killed run wrote after its last checkpoint, and the line that it was writing, is
 dropped before the run goes on.
@@ -12,28 +12,45 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdsearch.config.load import read
-from sdsearch.config.words import quoted
 from sdsearch.core.trajectory import Group, write_groups
 from sdsearch.core.usage import Usage
-from sdsearch.errors import CheckpointError
-from sdsearch.policy.policy import Policy
-from sdsearch.runs import checkpoint
+from sdsearch.errors import CheckpointError, DataError
+from sdsearch.runs import checkpoint, provenance, token_columns
 from sdsearch.runs.old_runs import ahead, free, move
-from sdsearch.runs.provenance import NAME, origin
-from sdsearch.runs.random_states import RandomStates
-from sdsearch.runs.state import Stateful
+from sdsearch.runs.stored_run import StoredRun, origin
+from sdsearch.runs.token_columns import TokenColumns, write_columns, write_hints
 from sdsearch.spec import Experiment
 
+if TYPE_CHECKING:
+    from sdsearch.policy.policy import Policy
+    from sdsearch.runs.random_states import RandomStates
+    from sdsearch.runs.state import Stateful
 
-class Run:
-    """`<out>/<name>/<seed>/` of one experiment."""
+
+OF_STEPS = ("trajectories", "columns", "hints")
+"""Folders that hold a file for each step."""
+
+
+class Run(StoredRun):
+    """The run of one experiment, to write."""
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
         """Use `Run.begin`."""
-        self.folder, self.experiment = folder, experiment
+        super().__init__(folder)
+        self.experiment = experiment
+
+    @staticmethod
+    def open(folder: Path | str) -> StoredRun:
+        """Return the run in a folder, to read. Raises `DataError` when the folder holds none."""
+        run = StoredRun(Path(folder))
+        if not run.spec.is_file():
+            raise DataError(
+                f"{folder} holds no run: expected spec.yaml in it; name a folder such as runs/<name>/<seed>"
+            )
+        return run
 
     @classmethod
     def begin(cls, experiment: Experiment, resume: bool = False, fresh: bool = False) -> Run:
@@ -44,7 +61,7 @@ class Run:
         moves the old run aside. A run that was killed before it had written its spec begins anew.
         """
         run = cls(experiment.folder, experiment)
-        spec = run.folder / "spec.yaml"
+        spec = run.spec
         with run.writing():
             begun = spec.exists()
             if begun and resume:
@@ -59,15 +76,10 @@ class Run:
                 )
             if begun:
                 run.folder.rename(free(run.folder))
-            (run.folder / "trajectories").mkdir(parents=True, exist_ok=True)
+            run.folder.mkdir(parents=True, exist_ok=True)
             run.sign()
             replace(spec, lambda p: p.write_text(experiment.dump()))
         return run
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the checkpoints are."""
-        return self.folder / "checkpoints"
 
     def check(self, spec: Any, where: Path) -> None:
         """Raise `CheckpointError`, naming every key that differs, when `spec`, found at `where`, is not the run's.
@@ -86,8 +98,8 @@ class Run:
 
     def sign(self) -> None:
         """Write down by what the run is made."""
-        made = json.dumps(origin(self.experiment), indent=1)
-        replace(self.folder / NAME, lambda path: path.write_text(made))
+        made = json.dumps(provenance.origin(self.experiment), indent=1)
+        replace(self.folder / provenance.NAME, lambda path: path.write_text(made))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -106,14 +118,21 @@ class Run:
             file.flush()
             os.fsync(file.fileno())
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Return all that was recorded."""
-        return recorded(self.folder)
+    def keep(self, name: str, groups: Sequence[Group], columns: TokenColumns | None = None) -> None:
+        """Write trajectories under a name such as `step_12`, and what was computed for their tokens.
 
-    def keep(self, name: str, groups: Sequence[Group]) -> None:
-        """Write trajectories under a name such as `step_12`."""
+        Of columns and hints that are larger than `token_columns.LIMIT` only those of the first groups are written.
+        """
         with self.writing():
-            replace(self.folder / "trajectories" / f"{name}.jsonl", lambda path: write_groups(path, groups))
+            replace(self._place("trajectories", f"{name}.jsonl"), lambda path: write_groups(path, groups))
+            if columns is not None:
+                some = columns.fitting([len(group.kept) for group in groups], token_columns.LIMIT)
+                replace(self._place("columns", f"{name}.safetensors"), lambda path: write_columns(path, some))
+                replace(self._place("hints", f"{name}.jsonl"), lambda path: write_hints(path, some.hints))
+
+    def _place(self, kind: str, name: str) -> Path:
+        (self.folder / kind).mkdir(exist_ok=True)
+        return self.folder / kind / name
 
     def rewind(self, step: int) -> None:
         """Drop what was recorded after `step` steps: a run that goes on from there records it again.
@@ -122,9 +141,9 @@ class Run:
         """
         kept = "".join(json.dumps(m) + "\n" for m in self.metrics() if m["step"] <= step)
         with self.writing():
-            for path in (self.folder / "trajectories").iterdir():
-                name, _, number = path.stem.rpartition("_")
-                if path.name.startswith(".") or (name and number.isdigit() and int(number) > step):
+            for path in (p for kind in OF_STEPS for p in (self.folder / kind).glob("*")):
+                kind, number = origin(path.stem)
+                if path.name.startswith(".") or (kind and number > step):
                     path.unlink()
             replace(self.folder / "metrics.jsonl", lambda path: path.write_text(kept))
             if step < 0:
@@ -182,35 +201,13 @@ class Run:
         """
         if paths := checkpoint.saved(self.checkpoints):
             return paths[-1]
-        settings = self.experiment.train
-        first = min(settings.checkpoint_every or settings.steps, settings.steps)
+        every, steps = self.experiment.train.checkpoint_every, self.experiment.steps
+        first = min(every or steps, steps)
         if (done := max((m["step"] for m in self.metrics()), default=0)) > first:
             raise CheckpointError(
                 f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps. {ahead(self.folder)}"
             )
         return None
-
-
-def recorded(folder: Path) -> list[dict[str, Any]]:
-    """Return a run's metrics, without a last line that is being written or never was to its end.
-
-    Raises `CheckpointError` when another line is damaged.
-    """
-    path = folder / "metrics.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [entry(folder, f"{path}:{i}", line) for i, line in enumerate(lines, 1) if line.endswith(b"\n")]
-
-
-def entry(folder: Path, place: str, line: bytes) -> dict[str, Any]:
-    """Return what a line of metrics says. Raises `CheckpointError` when it is none."""
-    try:
-        values = json.loads(line)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or "step" not in values:
-        got = quoted(line.decode(errors="replace").rstrip("\n"))
-        raise CheckpointError(f"{place}: got {got}, expected a JSON object with `step`. {ahead(folder)}")
-    return values
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -234,5 +231,11 @@ def spec_differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def longer(old: Any, new: Any) -> bool:
-    """Say whether a spec has more steps than another."""
-    return bool(new["train"]["steps"] > old.get("train", {}).get("steps", 0))
+    """Say whether a spec has more steps than another; of phases only the last may be longer."""
+    return final(new) > final(old)
+
+
+def final(spec: Any) -> int:
+    """Return the steps of a spec, or of its last phase."""
+    train = spec.get("train", {})
+    return int((train["phases"][-1] if train.get("phases") else train).get("steps", 0))

@@ -34,7 +34,7 @@ def checklist(comparison: Comparison) -> list[Item]:
     reference = specs[study.reference]
     count = len(study.seeds)
     return [
-        ("Model", by_arm(specs, lambda e: section(e.agent))),
+        ("Model", by_arm(specs, lambda e: f"{section(e.model)}, sampled by {section(e.sampling)}")),
         ("Data and splits", by_arm(specs, data)),
         ("Environment", by_arm(specs, lambda e: section(e.environment))),
         ("Seeds", f"{count} ({', '.join(map(str, study.seeds))}), the same for every arm: {SHARED}{unshared(specs)}"),
@@ -108,7 +108,7 @@ def baselines(study: Study) -> str:
 
 def variance(comparison: Comparison) -> str:
     """Say what the intervals hold and what they leave out."""
-    questions = min(len(j.experiment.data.test.questions()[: j.experiment.evaluate.questions]) for j in comparison.jobs)
+    questions = min(len(j.experiment.questions("test")[: j.experiment.evaluate.questions]) for j in comparison.jobs)
     reference = comparison.mean(comparison.study.reference, lambda r: r.final)
     error = f"{math.sqrt(reference.value * (1 - reference.value) / questions):.3f}" if reference else "unknown"
     seeds = (
@@ -148,7 +148,7 @@ def about(comparison: Comparison) -> list[dict[str, Any]]:
 def machines(comparison: Comparison) -> str:
     """Name the systems on which the runs were begun."""
     systems = listed(f"{m.get('system', 'unknown')}, {m.get('cores', 'unknown')} cores" for m in about(comparison))
-    return f"{systems}; device: {listed(str(getattr(j.experiment.agent, 'device', 'none')) for j in comparison.jobs)}."
+    return f"{systems}; device: {listed(j.experiment.model.device for j in comparison.jobs)}."
 
 
 def versions(comparison: Comparison) -> str:
@@ -184,9 +184,11 @@ def by_arm(specs: dict[str, Experiment], say: Callable[[Experiment], str]) -> st
 def unshared(specs: dict[str, Experiment]) -> str:
     """Say aloud in what arms differ beside objective and rollouts, where that may be what is seen."""
     parts: dict[str, Callable[[Experiment], object]] = {
+        "model": lambda e: e.model,
+        "sampling": lambda e: e.sampling,
         "agent": lambda e: e.agent,
         "environment": lambda e: e.environment,
-        "training questions": lambda e: e.data.train,
+        "training questions": lambda e: e.data and e.data.train,
         "questions a step": lambda e: e.train.questions,
     }
     differing = [
@@ -202,35 +204,37 @@ def section(part: BaseModel) -> str:
 
 def data(spec: Experiment) -> str:
     """Say what was learned from, what was judged by, and whether they overlap."""
-    train, test = spec.data.train.questions(), spec.data.test.questions()[: spec.evaluate.questions]
+    train, test = spec.questions("train"), spec.questions("test")[: spec.evaluate.questions]
     shared = {q.text for q in train} & {q.text for q in test}
     how = "greedily" if spec.evaluate.greedy else "by sampling, as in training"
+    learned, judged = (section(spec.data.train), section(spec.data.test)) if spec.data else ("(seeds)", "others")
     return (
-        f"{len(train)} training questions {section(spec.data.train)}, judged by the first {len(test)} of "
-        f"{section(spec.data.test)}, answered {how}, {len(shared)} questions in both"
+        f"{len(train)} training questions {learned}, judged by the first {len(test)} of {judged}, answered {how}, "
+        f"{len(shared)} questions in both"
     )
 
 
 def credited(spec: Experiment) -> str:
     """Name credits and terms, each with what it says about itself and the tokens that it works on."""
-    assert spec.objective is not None
-    docs = [
-        (c.type, first_line(c.__doc__).rstrip(".")) for credit in spec.objective.credit for c in inside(credit, Credit)
-    ]
+    objectives = [stage.objective for stage in spec.stages]
+    credits = [c for objective in objectives for credit in objective.credit for c in inside(credit, Credit)]
+    docs = dict.fromkeys((c.type, first_line(c.__doc__).rstrip(".")) for c in credits)
     credit = [f"`{name}`{f' ({doc})' if doc else ''}" for name, doc in docs] or ["no credit"]
     terms = [
         f"`{t.type}`{' on ' + rows + ' tokens' if (rows := getattr(t, 'rows', '')) else ''}"
-        for t in spec.objective.terms
+        for objective in objectives
+        for t in objective.terms
     ]
     return f"{', '.join(credit)} in {', '.join(terms)}"
 
 
 def needed(spec: Experiment) -> str:
     """Name the weights, hints and further rollouts that an arm asks for."""
-    assert spec.objective is not None
-    parts = [*spec.objective.credit, *spec.objective.terms]
+    objectives = [stage.objective for stage in spec.stages]
+    parts = [part for objective in objectives for part in (*objective.credit, *objective.terms)]
     hints = {hint.type for part in parts for hint in inside(part, Hint)}
-    weights = (spec.objective.teachers - {"live"}) | ({"critic"} if spec.objective.critic else set())
+    weights = {name for objective in objectives for name in objective.teachers - {"live"}}
+    weights |= {"critic"} if any(objective.critic for objective in objectives) else set()
     needs = list(dict.fromkeys(c.asks for part in parts for c in inside(part, Credit) if c.asks))
     needs += [f"hint `{name}`" for name in sorted(hints)] + [f"{name} weights" for name in sorted(weights)]
     needs += [f"rollouts `{spec.train.rollouts.type}`"] * (spec.train.rollouts.type != "independent")

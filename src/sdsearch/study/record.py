@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdsearch.core.usage import Usage
-from sdsearch.runs.folder import recorded
+from sdsearch.runs.stored_run import StoredRun
 from sdsearch.study.spec import Job
 
 
@@ -34,7 +34,7 @@ class Record:
     @classmethod
     def of(cls, job: Job) -> Record:
         """Read what is there; nothing is, before the run has begun."""
-        return cls(job, recorded(job.experiment.folder))
+        return cls(job, StoredRun(job.experiment.folder).metrics())
 
     @property
     def trained(self) -> list[dict[str, Any]]:
@@ -60,9 +60,11 @@ class Record:
     @property
     def done(self) -> bool:
         """Whether the run has ended: its last weights are judged and saved."""
-        ended = self.met or self.steps == self.job.experiment.train.steps
+        ended = self.met or self.steps == self.job.experiment.steps
         evaluated = bool(self.points) and self.points[-1].steps == self.steps
-        return ended and evaluated and (self.job.experiment.folder / "checkpoints" / f"step_{self.steps}").is_dir()
+        return (
+            ended and evaluated and (StoredRun(self.job.experiment.folder).checkpoints / f"step_{self.steps}").is_dir()
+        )
 
     @cached_property
     def points(self) -> list[Point]:

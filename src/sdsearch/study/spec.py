@@ -125,8 +125,8 @@ def jobs(loaded: Loaded) -> list[Job]:
             tree = tree.put([key], Node(value, place))
         try:
             first = build(tree, Experiment, wrong)
-            if first.objective is None:
-                raise SpecError(f"{over.place}: `objective` is missing: training needs `credit` and `terms`")
+            if why := first.untrainable:
+                raise SpecError(f"{over.place}: {why}")
         except SpecError as error:
             problems += [f"arm {name}: {line}" for line in str(error).splitlines()]
             continue

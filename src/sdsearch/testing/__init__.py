@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from sdsearch.contracts.agent import Agent, AgentSession, Reply
 from sdsearch.contracts.credit import Credit
 from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.engine import LanguageModel
 from sdsearch.contracts.environment import Grammar
 from sdsearch.contracts.hint import Hint, HintText
 from sdsearch.contracts.loss import LossInput, Term
@@ -24,6 +25,7 @@ from sdsearch.core.trajectory import Group, Span
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ComponentError
 from sdsearch.learning.credit import checked
+from sdsearch.testing.environments import check_environment
 from sdsearch.testing.examples import (
     VOCABULARY,
     ExampleProbe,
@@ -45,6 +47,7 @@ __all__ = [
     "check_agent",
     "check_credit",
     "check_dataset",
+    "check_environment",
     "check_hint",
     "check_retriever",
     "check_term",
@@ -231,22 +234,23 @@ def check_dataset(dataset: Dataset, passages: Sequence[Passage] = ()) -> None:
         assert not silent, f"{q.id!r}: got {silent[:1]}, expected a passage that holds its entity and its answer"
 
 
-def check_agent(agent: Agent, protocol: Grammar | None = None) -> None:
+def check_agent(agent: Agent, protocol: Grammar | None = None, model: LanguageModel | None = None) -> None:
     """Check that an agent records what it was shown and what it did, lets rows leave, resumes, and repeats itself.
 
     It plays the example questions, three turns at most, in the grammar `protocol` (Search-R1's by default).
+    A trainable agent acts with `model`.
     """
     grammar = protocol or SearchR1()
     assert TypeAdapter(Agent).validate_python(agent.model_dump()) == agent, "its settings do not read back"
-    session = agent.open(grammar)
+    session = agent.open(grammar, model)
     played = _play(session, grammar)
     assert _play(session, grammar) == played, "got other episodes for the same seed after a reset, expected the same"
     pasts = {
-        row: [s for reply in replies for s in reply if s][:-1]
+        row: [s for reply in replies for s in reply[:2] if s][:-1]
         for row, replies in enumerate(played)
         if replies[-1].action
     }
-    session.reset(example_questions(), 0)
+    session.reset(example_questions(), range(4))
     resumed = session.resume(list(pasts), list(pasts.values()))
     for past, reply in zip(pasts.values(), resumed, strict=True):
         assert reply.context == past[-1], f"got {reply.context} when resumed, expected it as recorded, {past[-1]}"
@@ -254,7 +258,7 @@ def check_agent(agent: Agent, protocol: Grammar | None = None) -> None:
 
 def _play(session: AgentSession, grammar: Grammar) -> list[list[Reply]]:
     questions, passages = example_questions(), example_passages()
-    session.reset(questions, 0)
+    session.reset(questions, range(len(questions)))
     shown = {row: grammar.prompt(q) for row, q in enumerate(questions)}
     played: list[list[Reply]] = [[] for _ in questions]
     for turn in range(3):
@@ -273,7 +277,7 @@ def _play(session: AgentSession, grammar: Grammar) -> list[list[Reply]]:
 
 
 def _check_reply(reply: Reply, shown: str, grammar: Grammar, turn: int) -> None:
-    context, action = reply
+    context, action = reply.context, reply.action
     role = "observation" if turn else "prompt"
     assert context.role == role, f"got a context of role {context.role!r} in turn {turn}, expected {role!r}"
     assert context.text == shown, f"got the context {context.text!r:.80}, expected what was shown, {shown!r:.80}"

@@ -74,12 +74,17 @@ def example_groups() -> list[Group]:
 
 
 def example_table() -> TokenTable:
-    """Return the token table of the example groups; every third trajectory was never credited."""
+    """Return the token table of the example groups; every third trajectory was never credited.
+
+    The learner's old log-probabilities are there already, and are the sampler's.
+    """
     from sdsearch.core.tokens import TokenTable
 
     groups = example_groups()
     kept = [t for g in groups for t in g.kept]
-    return TokenTable.build(groups, [np.full(t.sampled, np.nan if i % 3 == 1 else i - 2.5) for i, t in enumerate(kept)])
+    credited = [np.full(t.sampled, np.nan if i % 3 == 1 else i - 2.5) for i, t in enumerate(kept)]
+    table = TokenTable.build(groups, credited)
+    return replace(table, old_logprob=table.sampler_logprob.clone())
 
 
 class ExampleProbe(Probe):

@@ -11,16 +11,17 @@ from collections.abc import Sequence
 
 import torch
 
-from sdsearch.agents.local import Local
+from sdsearch.agents.policy import PolicyAgent
 from sdsearch.contracts.agent import AgentSession, Reply
+from sdsearch.contracts.engine import Model
+from sdsearch.contracts.environment import EnvFactory
 from sdsearch.contracts.hint import hint_at
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Segment
 from sdsearch.errors import DataError
 from sdsearch.policy.codec import TokenizerCodec
-from sdsearch.policy.policy import Policy
+from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.environment import EnvFactory, SearchEnvFactory
 from sdsearch.rollout.evaluate import FIGURES, mean
 from sdsearch.terminal.progress import Bars
 from sdsearch.warmstart.clone import clone, lessons, row
@@ -101,10 +102,10 @@ class Hinted:
         self.session, self.hints = session, hints
         self.begun: set[int] = set()
 
-    def reset(self, questions: Sequence[Question], seed: int, greedy: bool = False) -> None:
+    def reset(self, questions: Sequence[Question], seeds: Sequence[int], greedy: bool = False) -> None:
         """Begin one episode per question."""
         self.begun = set()
-        self.session.reset(questions, seed, greedy)
+        self.session.reset(questions, seeds, greedy)
 
     def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
         """Act once in each of `rows`."""
@@ -122,18 +123,18 @@ def warmstart(settings: WarmStart) -> dict[str, float]:
     """Make the seed policy: play, clone, measure, and write weights (float16), tokeniser and model card to `out`."""
     torch.manual_seed(settings.seed)
     started = time.perf_counter()
-    environment = SearchEnvFactory(settings.environment)
+    environment = settings.environment.open()
     train = settings.data["train"].questions()[: settings.cloning.questions]
     groups: list[Group] = []
     with Bars() as bars:
         task = bars.task("play the script", len(train))
-        session = settings.agent.open(settings.environment.protocol)
+        session = settings.agent.open(settings.environment.grammar)
         for start in range(0, len(train), 64):
             part = train[start : start + 64]
             groups += collect(environment, session, part, settings.cloning.group, settings.seed + start)
             task.advance(len(part))
         taught = list(lessons(groups, settings.hint, settings.cloning, settings.seed))
-        policy = build(settings.model, [piece.text for lesson in taught for piece in lesson])
+        policy = build(settings.shape, [piece.text for lesson in taught for piece in lesson])
         data = [row(policy, lesson, settings.cloning.read_weight) for lesson in taught]
         played = time.perf_counter() - started
         losses = clone(policy, data, settings.cloning, settings.seed, bars)
@@ -150,7 +151,9 @@ def warmstart(settings: WarmStart) -> dict[str, float]:
         "loss": sum(losses[-20:]) / len(losses[-20:]),
         "scripted_exact_match": mean(groups)["exact_match"],
     }
-    clone_session = Local(model=str(settings.out), temperature=settings.temperature).open(settings.environment.protocol)
+    made = Model(name=str(settings.out))
+    model = language_model(made, settings.sampling, Policy.load(made, settings.sampling.temperature))
+    clone_session = PolicyAgent().open(settings.environment.grammar, model)
     figures |= contrast(environment, clone_session, settings, 100)
     (settings.out / "README.md").write_text(card(settings, figures))
     return figures
@@ -158,15 +161,15 @@ def warmstart(settings: WarmStart) -> dict[str, float]:
 
 def card(settings: WarmStart, figures: dict[str, float]) -> str:
     """Return the model card."""
-    model, cloning = settings.model, settings.cloning
+    shape, cloning = settings.shape, settings.cloning
     group = cloning.group
     lines = [
         f"# {settings.name}",
         "",
         "A small language model that searches and answers, badly on purpose: where the embedded experiments start.",
         "",
-        f"- Architecture: Llama, {model.layers} layers, width {model.width}, {model.heads} heads, vocabulary "
-        f"{model.vocabulary}, context {model.context}; {figures['parameters'] / 1e6:.2f} million parameters, stored as",
+        f"- Architecture: Llama, {shape.layers} layers, width {shape.width}, {shape.heads} heads, vocabulary "
+        f"{shape.vocabulary}, context {shape.context}; {figures['parameters'] / 1e6:.2f} million parameters, stored as",
         "  float16 safetensors. The tokeniser is a byte-level BPE of its own.",
         f"- Data: {figures['episodes']:.0f} episodes ({figures['tokens'] / 1e6:.2f} million tokens) that a scripted "
         "agent with deliberate mistakes played in the",
@@ -177,7 +180,7 @@ def card(settings: WarmStart, figures: dict[str, float]) -> str:
         f"playing. Final loss {figures['loss']:.3f}.",
         "- Reproduce: `sdsearch warmstart specs/warmstart.yaml`.",
         "",
-        f"| held-out questions of the recipe's `data.test`, sampled at temperature {settings.temperature} | |",
+        f"| held-out questions of the recipe's `data.test`, sampled at temperature {settings.sampling.temperature} | |",
         "|---|---|",
         f"| exact match before training | {figures['exact_match']:.3f} |",
         f"| searches per question | {figures['searches']:.2f} |",

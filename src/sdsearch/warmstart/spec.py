@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from sdsearch.config.component import Settings
 from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.engine import Sampling
+from sdsearch.contracts.environment import Environment
 from sdsearch.contracts.hint import Hint
-from sdsearch.spec import Environment
 
 
 class Shape(Settings):
@@ -74,6 +76,11 @@ class Cloning(Settings):
 class WarmStart(Settings):
     """The spec of a warm start."""
 
+    moved: ClassVar[Mapping[str, str]] = {
+        "temperature": "it is `sampling.temperature` now",
+        "model": "it is `shape` now",
+    }
+
     name: str
     seed: int = 0
     out: Path
@@ -84,7 +91,7 @@ class WarmStart(Settings):
     agent: Agent
     """Who plays: a scripted agent with mistakes."""
     hint: Hint
-    temperature: float = Field(1.0, gt=0)
-    """At which the figures of the model card are sampled."""
-    model: Shape = Shape()
+    sampling: Sampling = Sampling()
+    """How the figures of the model card are sampled."""
+    shape: Shape = Shape()
     cloning: Cloning = Cloning()

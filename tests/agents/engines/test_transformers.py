@@ -1,31 +1,39 @@
 """The engine: what it samples has the log-probability that the trainer will compute, over turns and lost rows."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
-from sdsearch.agents.engines.transformers import Transformers
+from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
+from sdsearch.contracts.engine import Model, Prompt, Sampling
 from sdsearch.policy.policy import Policy
+from sdsearch.spec import load
 
 STOP = ("</search>", "</answer>")
+
+
+def opened(policy: Policy, holes: float = 0.25) -> TransformersSampler:
+    """Return a sampler of a policy."""
+    return Transformers(holes=holes).open(Model(), Sampling(), policy)
 
 
 def play(
     policy: Policy, holes: float, drop: bool, turns: int = 3, rows: int = 7
 ) -> list[tuple[list[int], list[float]]]:
     """Play turns with ragged observations; return each row's tokens and the log-probability of the sampled ones."""
-    sampler = Transformers(holes=holes).open(policy, STOP)
-    sampler.reset(1)
+    sampler = opened(policy, holes)
     contexts: list[list[int]] = [[] for _ in range(rows)]
     logprobs: list[list[float]] = [[] for _ in range(rows)]
     live = list(range(rows))
     for turn in range(turns):
-        added = [
-            policy.codec.encode("Question: which city?" if turn == 0 else f"Airport {'9' * (r + 1)}") for r in live
-        ]
-        for r, a in zip(live, added, strict=True):
-            contexts[r] += a
-            logprobs[r] += [float("nan")] * len(a)
-        for r, done in zip(live, sampler.sample(live, added, [2 + 3 * (r % 4) for r in live]), strict=True):
+        for r in live:
+            added = policy.codec.encode("Question: which city?" if turn == 0 else f"Airport {'9' * (r + 1)}")
+            contexts[r] += added
+            logprobs[r] += [float("nan")] * len(added)
+        prompts = [Prompt(r, tuple(contexts[r]), 2 + 3 * (r % 4), 100 * turn + r) for r in live]
+        for r, done in zip(live, sampler.sample(prompts, STOP), strict=True):
             contexts[r] += done.tokens
             logprobs[r] += done.logprobs
         if drop:
@@ -53,21 +61,101 @@ def test_squeezing_the_cache_changes_nothing(tiny: Policy) -> None:
     assert [t for t, _ in tight] == [t for t, _ in loose]
 
 
+def prompts(count: int, room: int, seed: int = 0) -> list[Prompt]:
+    """Return prompts of one token, each with a seed of its own."""
+    return [Prompt(row, (5,), room, seed + row) for row in range(count)]
+
+
 def test_a_turn_ends_at_a_stop_string_and_at_its_room(tiny: Policy) -> None:
-    sampler = Transformers().open(tiny, STOP)
+    sampler = opened(tiny)
     (stop,) = tiny.codec.encode("</search>")
+    end = tiny.codec.tokenizer.eos_token_id
     tiny.head.weight.data[:] = 0  # every token is as likely as any other: a stop comes soon
-    sampler.reset(0)
-    turns = sampler.sample(range(64), [[5]] * 64, [500] * 64)
-    ends = {t.tokens[-1] for t in turns if len(t.tokens) < 500}
-    assert stop in ends
+    turns = sampler.sample(prompts(64, 500), STOP)
+    assert stop in {t.tokens[-1] for t in turns if t.finish_reason == "stop"}
     assert all(stop not in t.tokens[:-1] for t in turns)
-    sampler.reset(0)
-    assert all(len(t.tokens) <= 3 for t in sampler.sample(range(64), [[5]] * 64, [3] * 64))
+    assert {t.tokens[-1] for t in turns if t.finish_reason == "end"} == {end}
+    assert all(len(t.tokens) == 500 for t in turns if t.finish_reason == "length")
+    sampler.reset()
+    short = sampler.sample(prompts(64, 3), STOP)
+    assert all(len(t.tokens) <= 3 for t in short)
+    assert all(len(t.tokens) == 3 for t in short if t.finish_reason == "length")
+    assert "length" in {t.finish_reason for t in short}
+
+
+def test_every_end_token_ends_a_turn(tiny: Policy) -> None:
+    """Chat models name several in their generation settings: the end of a turn, and the end of the text."""
+    tiny.model.generation_config.eos_token_id = [tiny.codec.tokenizer.eos_token_id, 7, 8, 9]
+    tiny.head.weight.data[:] = 0
+    turns = opened(tiny).sample(prompts(64, 500), STOP)
+    assert {t.tokens[-1] for t in turns if t.finish_reason == "end"} >= {7, 8, 9}
+    assert not {7, 8, 9} & {token for t in turns for token in t.tokens[:-1]}
 
 
 def test_greedy_takes_the_likeliest(tiny: Policy) -> None:
-    sampler = Transformers().open(tiny, STOP)
-    sampler.reset(0, greedy=True)
-    (turn,) = sampler.sample([0], [[5, 6]], [1])
+    sampler = opened(tiny)
+    sampler.reset(greedy=True)
+    (turn,) = sampler.sample([Prompt(0, (5, 6), 1, 0)], STOP)
     assert turn.tokens[0] == tiny.model(torch.tensor([[5, 6]])).logits[0, -1].argmax().item()
+
+
+def test_a_row_depends_on_its_seed_alone(tiny: Policy) -> None:
+    sampler = opened(tiny)
+    together = sampler.sample(prompts(8, 6, seed=30), STOP)
+    sampler.reset()
+    backwards = sampler.sample(prompts(8, 6, seed=30)[::-1], STOP)[::-1]
+    assert [t.tokens for t in backwards] == [t.tokens for t in together]
+    for row in (0, 5):
+        sampler.reset()
+        (alone,) = sampler.sample([Prompt(99, (5,), 6, 30 + row)], STOP)
+        assert alone.tokens == together[row].tokens
+        assert alone.logprobs == pytest.approx(together[row].logprobs, abs=1e-5)
+    assert len({t.tokens for t in together}) > 4
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely(tiny: Policy) -> None:
+    """400 draws of a first token against its distribution: chi-squared of ten bins stays below its 99.9% quantile."""
+    with torch.no_grad():
+        p = tiny.model(torch.tensor([[5]])).logits[0, -1].softmax(-1).double().numpy()
+    drawn = [t.tokens[0] for t in opened(tiny).sample(prompts(400, 1), STOP)]
+    order = np.argsort(-p)
+    bins = np.searchsorted(np.cumsum(p[order]), np.linspace(0.1, 0.9, 9))
+    place = np.empty(len(p), int)
+    place[order] = np.arange(len(p))
+    expected = np.add.reduceat(p[order], [0, *(bins + 1)]) * 400
+    counts = np.bincount(np.searchsorted(bins, place[drawn], side="left"), minlength=10)
+    assert ((counts - expected) ** 2 / expected).sum() < 27.9
+
+
+def test_a_context_that_was_not_the_cached_one_is_run_anew(tiny: Policy) -> None:
+    sampler = opened(tiny)
+    first = sampler.sample([Prompt(0, (5, 6, 7), 4, 1), Prompt(1, (5, 8), 4, 2)], STOP)
+    for changed in (
+        [Prompt(0, (9, 6, 7, *first[0].tokens, 11), 4, 3)],  # another beginning
+        [Prompt(0, (5, 6), 4, 3)],  # shorter than what was read
+        [Prompt(3, (5, 6, 7, 11), 4, 3)],  # an episode that it does not know
+    ):
+        (done,) = sampler.sample(changed, STOP)
+        sampler.reset()
+        (fresh,) = sampler.sample(changed, STOP)
+        assert done.tokens == fresh.tokens
+        assert done.logprobs == pytest.approx(fresh.logprobs, abs=1e-5)
+
+
+def test_completions_name_the_weights_that_sampled_them(tiny: Policy) -> None:
+    sampler = opened(tiny)
+    assert sampler.sample(prompts(1, 2), STOP)[0].version == 0
+    sampler.sync(7)
+    assert sampler.sample(prompts(1, 2), STOP)[0].version == 7
+    sampler.reset(greedy=True)
+    sampler.sync(8)
+    (turn,) = sampler.sample(prompts(1, 1), STOP)
+    assert turn.version == 8
+    assert turn.tokens[0] == tiny.model(torch.tensor([[5]])).logits[0, -1].argmax().item(), "it is still greedy"
+
+
+def test_without_weights_it_loads_its_own(spec: Path) -> None:
+    experiment = load(spec)
+    (own,) = Transformers().open(experiment.model, experiment.sampling).sample(prompts(1, 4), STOP)
+    (given,) = opened(Policy.load(experiment.model)).sample(prompts(1, 4), STOP)
+    assert own == given

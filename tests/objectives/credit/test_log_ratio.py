@@ -101,7 +101,7 @@ def test_on_policy_the_clipped_gradient_is_credit_times_log_p() -> None:
     assert set(mine.span.tolist()) == {int(Span.QUERY)}
     logits = torch.randn(len(mine), 100, dtype=torch.float32)
     on_policy = pick(logits, mine.token)
-    mine = replace(mine, logprob=on_policy)
+    mine = replace(mine, old_logprob=on_policy)
     logits.requires_grad_()
     (got,) = torch.autograd.grad(ClippedPG().loss(LossInput(mine, logits, pick(logits, mine.token))).loss.sum(), logits)
     (expected,) = torch.autograd.grad(-(mine.advantage * pick(logits, mine.token)).sum(), logits)
@@ -166,7 +166,7 @@ def test_an_external_teacher_has_to_be_named() -> None:
     objective = "objective={credit: [], terms: [{type: distill, hint: null, teacher: external}]}"
     with pytest.raises(SpecError, match="the spec has no `teacher`"):
         load(SPECS / "grpo.yaml", [objective])
-    found = load(SPECS / "grpo.yaml", [objective, "teacher={type: local, model: seed-policy}"])
+    found = load(SPECS / "grpo.yaml", [objective, "teacher={name: seed-policy}"])
     assert isinstance(found, Experiment)
     assert found.objective is not None
     assert found.objective.teachers == {"external"}
@@ -236,7 +236,7 @@ def test_the_family_takes_a_step(spec: Path, method: str) -> None:
     if found["teacher"]:
         small = load(spec)
         assert isinstance(small, Experiment)
-        sections.append(f"teacher={json.dumps(small.agent.model_dump(mode='json'))}")
+        sections.append(f"teacher={json.dumps(small.model.model_dump(mode='json'))}")
     run = train(load(spec, [*sections, "train.steps=1", "train.evaluate_every=0"]))
     (line,) = (m for m in run.metrics() if "train" in m)
     assert np.isfinite(line["train"]["loss"])
@@ -251,7 +251,7 @@ def test_an_external_teacher_is_not_trained_and_not_saved(spec: Path, tiny: Poli
     assert teachers.state_dict() == {"copies": {}, "averages": []}
     changes = [
         "objective={credit: [], terms: [{type: distill, hint: null, teacher: external, rows: policy, top_k: null}]}",
-        f"teacher={{type: local, model: {tmp_path}/other}}",
+        f"teacher={{name: {tmp_path}/other}}",
         "train.steps=1",
         "train.evaluate_every=0",
     ]
@@ -260,7 +260,7 @@ def test_an_external_teacher_is_not_trained_and_not_saved(spec: Path, tiny: Poli
     assert line["loss"] > 1e-3
     held = checkpoint.load(run.folder / "checkpoints" / "step_1")[1]["teachers"]
     assert held == {"copies": {}, "averages": []}
-    again = Policy.load(load(spec, [f"agent.model={tmp_path}/other"]).agent)  # type: ignore[arg-type]
+    again = Policy.load(load(spec, [f"model.name={tmp_path}/other"]).model)
     before, after = other.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from sdsearch.contracts.loss import LossInput
+from sdsearch.crediting.policy_gradient import PolicyGradient
 from sdsearch.objectives.terms.cispo import CISPO
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
+from sdsearch.objectives.terms.gspo import GSPO
 from sdsearch.testing import check_term, example_table
 
 MakeRows = Callable[..., LossInput]
@@ -39,10 +42,14 @@ def test_gradient_by_hand(rows_of: MakeRows, term: CISPO, ratios: list[float], c
     assert metrics["clipped"].tolist() == clipped
 
 
-def test_as_a_correction_of_what_the_sampler_reported(rows_of: MakeRows) -> None:
-    """Ratios 1, 1.5, 4, 4, 0.5 cut at 2; the gradient is -ratio * credit * (1 - p) by the token's own logit."""
-    rows = rows_of([0.2, 0.3, 0.4, 0.4, 0.1], [0.2, 0.2, 0.1, 0.1, 0.2], [1.0, 1.0, 1.0, -1.0, 1.0])
-    loss, metrics = CISPO(clip_high=1.0).loss(rows)
-    (found,) = torch.autograd.grad(loss.sum(), rows.logits)
+@pytest.mark.parametrize("term", [CISPO, ClippedPG, GSPO])
+def test_a_correction_of_what_the_sampler_reported(rows_of: MakeRows, term: type[PolicyGradient]) -> None:
+    """Old / sampler is 1, 1.5, 4, 4, 0.5, counted up to 2; the gradient is -that * credit * (1 - p)."""
+    now = [0.2, 0.3, 0.4, 0.4, 0.1]
+    rows = rows_of(now, now, [1.0, 1.0, 1.0, -1.0, 1.0], sampler=[0.2, 0.2, 0.1, 0.1, 0.2])
+    loss, metrics = term(correction=2.0).loss(rows)
+    (found,) = torch.autograd.grad(loss.sum(), rows.logits, retain_graph=True)
     assert found[:, 0].tolist() == pytest.approx([-0.8, -1.05, -1.2, 1.2, -0.45], rel=1e-5)
-    assert metrics["clipped"].tolist() == [0, 0, 1, 1, 0]
+    assert metrics["clipped"].tolist() == [0.0] * 5, "a clip bounds how far the policy has moved, and it has not"
+    (plain,) = torch.autograd.grad(term().loss(rows).loss.sum(), rows.logits)
+    assert plain[:, 0].tolist() == pytest.approx([-0.8, -0.7, -0.6, 0.6, -0.9], rel=1e-5)

@@ -64,7 +64,7 @@ def test_no_gradient_once_clipped(rows_of: MakeRows) -> None:
 def test_a_huge_ratio_does_not_overflow(rows_of: MakeRows) -> None:
     rows = rows_of([0.5] * 2, [0.5] * 2, [1.0, -1.0])
     table = rows.table.at(torch.arange(2))
-    table.logprob.copy_(torch.tensor([-1e4, -1e4]))
+    table.old_logprob.copy_(torch.tensor([-1e4, -1e4]))
     loss, metrics = ClippedPG().loss(rows._replace(table=table))
     assert loss.isfinite().all()
     assert metrics["log_ratio"].isfinite().all()

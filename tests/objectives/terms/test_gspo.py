@@ -61,7 +61,7 @@ def test_no_gradient_once_clipped(rows_of: MakeRows) -> None:
 
 def test_equal_credit_gives_the_gradient_of_the_sequence(rows_of: MakeRows) -> None:
     rows = rows_of([0.3, 0.15, 0.5], [0.25, 0.2, 0.5], [2.0] * 3)
-    sequence = (rows.logprob - rows.table.logprob).mean().exp()
+    sequence = (rows.logprob - rows.table.old_logprob).mean().exp()
     (expected,) = torch.autograd.grad(-2.0 * sequence, rows.logits, retain_graph=True)
     (found,) = torch.autograd.grad(WIDE.loss(rows).loss.mean(), rows.logits)
     assert torch.allclose(found, expected, atol=1e-6)
@@ -73,7 +73,7 @@ def test_on_the_sampling_policy_it_is_grpo(seed: int) -> None:
     table, dice = example_table(), torch.Generator().manual_seed(seed)
     logits = torch.randn(len(table), VOCABULARY, generator=dice).requires_grad_()
     logprob = logits.detach().log_softmax(1).gather(1, table.token[:, None]).squeeze(1)
-    table.logprob.copy_(logprob)
+    table.old_logprob.copy_(logprob)
     found = []
     for term in (GSPO(), ClippedPG(normalise="trajectory")):
         loss, _ = StepLoss.of(table, [term], 0, 0).loss(torch.arange(len(table)), lambda rows: logits[rows])
@@ -85,5 +85,5 @@ def test_on_the_sampling_policy_it_is_grpo(seed: int) -> None:
 def test_a_huge_ratio_does_not_overflow(rows_of: MakeRows) -> None:
     rows = rows_of([0.5] * 2, [0.5] * 2, [1.0, -1.0])
     table = rows.table.at(torch.arange(2))
-    table.logprob.copy_(torch.tensor([-1e4, -1e4]))
+    table.old_logprob.copy_(torch.tensor([-1e4, -1e4]))
     assert GSPO().loss(rows._replace(table=table)).loss.isfinite().all()

@@ -17,9 +17,10 @@ from sdsearch.contracts.data import Dataset
 from sdsearch.contracts.retrieval import Retriever, Searcher
 from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.core.trajectory import Turn
+from sdsearch.envs.episode import LONGEST_TITLE
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.f1 import F1
-from sdsearch.envs.search import Game, SearchEnv, SearchVectorEnv
+from sdsearch.envs.search_env import Game, SearchEnv, SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 
 ID = "sdsearch/SearchQA-v0"
@@ -77,21 +78,32 @@ def test_an_episode() -> None:
     env = single()
     assert env.reset(options={"question": QUESTIONS[3]}) == (
         "Question: What is 3?\n",
-        {"question": "3", "turns": 0, "hits": (), "answer": None, "stop_reason": None, "outage": ""},
+        {"question": "3", "hits": (), "titles": (), "scores": ()},
     )
     text, reward, terminated, truncated, info = env.step(ask("3"))
     assert text == "\n\n<information>Doc 1(Title: 3) 3 is number 3.\n</information>\n\n"
     assert (reward, terminated, truncated) == (0.0, False, False)
-    assert info["hits"] == ("p3",)
+    assert (info["hits"], info["titles"], info["scores"]) == (("p3",), ("3",), (1.0,))
     text, reward, terminated, truncated, info = env.step(reply("number 3"))
     assert (text, reward, terminated, truncated) == ("", 1.0, True, False)
     assert info == {
         "question": "3",
-        "turns": 2,
         "hits": (),
+        "titles": (),
+        "scores": (),
+        "turns": (Turn("search", "3", ("p3",), ("3",), (1.0,)), Turn("answer", "number 3")),
         "answer": "number 3",
         "stop_reason": "answered",
         "outage": "",
+        "metrics": {
+            "exact_match": 1.0,
+            "f1": 1.0,
+            "searches": 1.0,
+            "repeated": 0.0,
+            "empty": 0.0,
+            "invalid": 0.0,
+            "gold_recall": 0.0,
+        },
     }
     with pytest.raises(ResetNeeded, match=r"has ended \(answered\)"):
         env.step(reply("number 3"))
@@ -144,7 +156,7 @@ def test_make_vec() -> None:
         texts, infos = env.reset(seed=1)
         assert texts in env.observation_space
         assert len(texts) == 4
-        assert list(infos["turns"]) == [0, 0, 0, 0]
+        assert set(infos["question"]) <= {q.id for q in QUESTIONS}
         texts, _, terminated, truncated, infos = env.step((ask("1"), ask("nothing"), reply("x"), "hm"))
         assert "Doc 1(Title: 1)" in texts[0]
         assert "No passages found." in texts[1]
@@ -187,7 +199,7 @@ def test_the_vector_environment_equals_single_ones_step_for_step(
         texts, rewards, terminated, truncated, infos = together.step(row)
         for i, env in enumerate(alone):
             if over[i]:
-                assert (texts[i], rewards[i], infos.get("_turns", np.zeros(3))[i]) == ("", 0.0, False)
+                assert (texts[i], rewards[i], infos.get("_hits", np.zeros(3))[i]) == ("", 0.0, False)
                 continue
             text, reward, end, cut, info = env.step(row[i])
             assert (text, reward, end, cut) == (texts[i], rewards[i], terminated[i], truncated[i])
@@ -219,7 +231,8 @@ def test_an_outage_ends_those_that_wanted_to_search_and_no_others() -> None:
     assert list(terminated) == [False, False, True, False]
     assert list(truncated) == [True, True, False, False]
     assert [e.stop_reason for e in env.episodes] == ["retriever_unavailable"] * 2 + ["answered", None]
-    assert list(infos["outage"]) == ["no route to search:8000"] * 2 + ["", ""]
+    assert list(infos["outage"][:3]) == ["no route to search:8000"] * 2 + [""]
+    assert list(infos["_outage"]) == [True, True, True, False]
     texts, *_ = env.step(["", "", "", ask("3")])
     assert "number 3" in texts[3]
     assert not any("route" in text for text in texts)
@@ -262,18 +275,15 @@ def test_a_passage_can_neither_answer_nor_end_nor_forge_a_turn() -> None:
         assert text.count("<") == text.count("</information>") + 1 == 2
         assert len(text.strip().splitlines()) == 3
         # Even a model that repeats the whole observation has forged an observation, not answered.
-        assert env.step(text + "I do not know.")[4]["answer"] is None
+        assert env.step(text + "I do not know.")[2:4] == (False, False)
         assert env.step(reply("I do not know."))[1:3] == (0.0, True)
         episodes.append(env.episode)
-    assert (
-        episodes[0].turns
-        == episodes[1].turns
-        == [
-            Turn("search", "all", ("bad", "good")),
+    for episode, title in zip(episodes, (ATTACK[:LONGEST_TITLE], "t"), strict=True):
+        assert episode.turns == [
+            Turn("search", "all", ("bad", "good"), (title, "plain"), (1.0, 1.0)),
             Turn("invalid", "no action"),
             Turn("answer", "I do not know."),
         ]
-    )
     assert SearchR1().parse(ATTACK).kind == "invalid"
 
 
@@ -319,13 +329,14 @@ def test_a_saved_state_goes_on_as_before() -> None:
     first = [ended[:2], env.reset()]
     other = vector(3)
     for again in (env, other):
-        texts, infos = again.restore(state)
+        texts, infos = again.restore_all(state)
         assert texts == shown
-        assert list(infos["turns"]) == [1, 1, 0]
+        assert [len(episode.turns) for episode in again.episodes] == [1, 1, 0]
+        assert infos["stop_reason"][2] == "context_full"
         second = [again.step([reply("number 1"), ask("2"), ""])[:2], again.reset()]
         assert str(second) == str(first)
     with pytest.raises(ValueError, match="state of 3 episodes, expected 2"):
-        vector(2).restore(state)
+        vector(2).restore_all(state)
 
 
 def test_a_saved_state_of_a_single_episode() -> None:
@@ -353,11 +364,8 @@ def test_nothing_happens_before_the_first_reset() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"questions": None}, "`questions` or `data`"),
-        ({"data": Few()}, "`questions` or `data`"),
-        ({"searcher": None}, "`searcher` or `retriever`"),
-        ({"retriever": Titles()}, "`searcher` or `retriever`"),
-        ({"questions": []}, "no questions"),
+        ({"data": Few()}, "got `questions` and `data`, expected either"),
+        ({"retriever": Titles()}, "got `searcher` and `retriever`, expected either"),
         ({"max_turns": 0}, "max_turns=0"),
         ({"top_k": 0}, "top_k=0"),
         ({"on_invalid": "ignore"}, "'ignore'"),
@@ -390,3 +398,48 @@ def test_a_wrong_number_of_actions_is_refused() -> None:
         env.step(["x"])
     with pytest.raises(ValueError, match="num_envs=0"):
         vector(0)
+
+
+def test_without_settings_it_is_small_and_whole() -> None:
+    env = gymnasium.make(ID)
+    text, _ = env.reset(seed=0)
+    assert text.startswith("Question: ")
+    question = env.unwrapped.episode.question  # type: ignore[attr-defined]
+    text, _, _, _, info = env.step(ask(question.hops[0].query))
+    assert question.gold[0] in info["hits"]
+    assert question.answers[0] in text
+    assert env.step(reply(question.answers[0]))[1] == 1.0
+    assert gymnasium.make_vec(ID, num_envs=2).reset(seed=0)[0][0].startswith("Question: ")
+
+
+def test_the_transcript_is_all_that_was_shown_and_done() -> None:
+    env = gymnasium.make(ID, render_mode="ansi", questions=QUESTIONS, searcher=ByTitle())
+    text, _ = env.reset(options={"question": QUESTIONS[3]})
+    assert env.render() == text
+    found = env.step(ask("3"))[0]
+    assert env.render() == text + ask("3") + found
+    env.step(reply("number 3"))
+    assert env.render() == text + ask("3") + found + reply("number 3") + "\n[answered, reward 1]\n"
+    env.reset(options={"question": QUESTIONS[1]})
+    assert env.render() == "Question: What is 1?\n"
+
+
+def test_without_questions_reset_has_to_be_given_some() -> None:
+    env = vector(2, questions=[])
+    with pytest.raises(ValueError, match="got no questions to draw from"):
+        env.reset(seed=0)
+    assert env.reset(options={"questions": QUESTIONS[:2]})[0][1] == "Question: What is 1?\n"
+
+
+def test_a_searcher_may_be_opened_at_the_first_search() -> None:
+    opened: list[ByTitle] = []
+
+    def searcher() -> ByTitle:
+        opened.append(ByTitle())
+        return opened[-1]
+
+    env = single(searcher=searcher)
+    env.reset(seed=0)
+    assert not opened
+    assert env.step(ask("1"))[4]["hits"] == ("p1",)
+    assert len(opened) == 1

@@ -1,0 +1,143 @@
+"""A run on disk, to read: metrics, trajectories, what was computed for each token, checkpoints. Needs no torch.
+
+Runs outlive the code that made them: only who asks for `experiment` needs a spec that today's code can load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sdsearch.config.words import quoted
+from sdsearch.core.trajectory import Group, read_groups
+from sdsearch.errors import CheckpointError, DataError
+from sdsearch.runs import checkpoint
+from sdsearch.runs.old_runs import ahead
+from sdsearch.runs.step_table import StepTable
+from sdsearch.runs.token_columns import HintLine, TokenColumns, read_columns, read_hints
+from sdsearch.spec import Experiment, load
+
+
+class StoredRun:
+    """`<out>/<name>/<seed>/` as a run left it, or leaves it while it goes on. `Run.open` makes one."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a folder, which may still be empty: then nothing is stored in it."""
+        self.folder = folder
+
+    @property
+    def spec(self) -> Path:
+        """Where the spec is, with all its defaults."""
+        return self.folder / "spec.yaml"
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """What the spec says. Raises `SpecError` when today's code cannot load it."""
+        return load(self.spec)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    def checkpoint(self, step: int | None = None) -> Path:
+        """Return the checkpoint of a step, by default the newest. Raises `CheckpointError` when it is not there."""
+        there = checkpoint.saved(self.checkpoints)
+        names = [p.name.removeprefix("step_") for p in there]
+        if not there or (step is not None and str(step) not in names):
+            asked = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+            raise CheckpointError(
+                f"{self.checkpoints}: got {asked}, expected one of {', '.join(names) or '(there is none)'}"
+            )
+        return there[-1] if step is None else there[names.index(str(step))]
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl, without a last one that is being written or never was to its end.
+
+        Raises `CheckpointError` when another line is damaged.
+        """
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        return [self._line(f"{path}:{i}", line) for i, line in enumerate(lines, 1) if line.endswith(b"\n")]
+
+    def _line(self, place: str, line: bytes) -> dict[str, Any]:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or "step" not in values:
+            got = quoted(line.decode(errors="replace").rstrip("\n"))
+            raise CheckpointError(f"{place}: got {got}, expected a JSON object with `step`. {ahead(self.folder)}")
+        return values
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the stored trajectories, such as "step_12" or "evaluate_20", oldest first."""
+        return stored(self.folder / "trajectories", "jsonl")
+
+    @property
+    def steps(self) -> list[int]:
+        """The training steps whose trajectories are stored, counted from 1."""
+        return [number for kind, number in map(origin, self.names) if kind == "step"]
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 over the trajectories of all training steps."""
+        digest = hashlib.sha256()
+        for step in self.steps:
+            digest.update(self._path("trajectories", step, "jsonl").read_bytes())
+        return digest.hexdigest()
+
+    def groups(self, step: int | str) -> list[Group]:
+        """Return the trajectories of a training step, or those of a name such as "evaluate_20".
+
+        Raises `DataError` when there are none, or when they are damaged.
+        """
+        return list(read_groups(self._path("trajectories", step, "jsonl")))
+
+    def columns(self, step: int) -> TokenColumns:
+        """Return what was computed for each sampled token of a step, and the hints.
+
+        Raises `DataError` when it was not kept (see `train.columns_every`) or is damaged.
+        """
+        columns = read_columns(self._path("columns", step, "safetensors"))
+        hints = self.hints(step) if (self.folder / "hints" / f"step_{step}.jsonl").is_file() else []
+        return replace(columns, hints=tuple(hints))
+
+    def hints(self, step: int) -> list[HintLine]:
+        """Return what the terms' teachers saw in a step. Raises `DataError` when it was not kept or is damaged."""
+        return list(read_hints(self._path("hints", step, "jsonl")))
+
+    def table(self, step: int) -> StepTable:
+        """Return the sampled tokens of a step with all that is stored of them; see `StepTable`.
+
+        Raises `DataError` when the step is not stored or a file of it is damaged.
+        """
+        groups, path = self.groups(step), self.folder / "columns" / f"step_{step}.safetensors"
+        return StepTable.build(groups, self.columns(step) if path.is_file() else None, path)
+
+    def _path(self, kind: str, step: int | str, ending: str) -> Path:
+        path = self.folder / kind / f"{step if isinstance(step, str) else f'step_{step}'}.{ending}"
+        if not path.is_file():
+            there = ", ".join(stored(path.parent, ending)) or "(none is kept)"
+            raise DataError(f"{path} is not there, expected one of {there}")
+        return path
+
+
+def stored(folder: Path, ending: str) -> list[str]:
+    """Return the names under which something of a step is stored in a folder, oldest first.
+
+    The evaluation after a step comes behind the step.
+    """
+    names = [p.stem for p in folder.glob(f"[!.]*.{ending}") if origin(p.stem)[0]]
+    return sorted(names, key=lambda name: (origin(name)[1], origin(name)[0] == "evaluate"))
+
+
+def origin(name: str) -> tuple[str, int]:
+    """Return what is stored under a name, and of which step: "step_12" is ("step", 12); ("", 0) for another form."""
+    kind, _, number = name.rpartition("_")
+    return (kind, int(number)) if number.isdecimal() else ("", 0)

@@ -1,0 +1,167 @@
+"""Several processes: what is shared out comes back once and in order, and two of them are one."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from sdsearch.core.trajectory import read_groups
+from sdsearch.errors import RetrieverUnavailable
+from sdsearch.learning.processes import Processes
+from sdsearch.learning.train import train
+from sdsearch.runs.folder import Run
+from sdsearch.spec import load
+
+TRAIN = """
+import sys
+from sdsearch.learning.train import train
+from sdsearch.spec import load
+
+train(load(sys.argv[1], sys.argv[2:]))
+"""
+
+EVALUATE = """
+import sys, torch
+from accelerate import Accelerator
+from pathlib import Path
+from sdsearch.core.trajectory import write_groups
+from sdsearch.learning.processes import Processes
+from sdsearch.rollout.evaluate import evaluate
+from sdsearch.rollout.session import open_session
+from sdsearch.spec import load
+
+experiment = load(sys.argv[1], sys.argv[3:])
+processes = Processes(Accelerator(cpu=True))
+questions = experiment.questions("test")
+played = evaluate(experiment.environment.open(), open_session(experiment), processes.share(questions), 2, 7)
+groups = processes.collect(played)
+if processes.main:
+    write_groups(Path(sys.argv[2]), groups)
+processes.leave()
+"""
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def launch(script: str, world: int, *arguments: str) -> None:
+    """Run a script in so many processes of one thread each, connected by gloo."""
+    common = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, "-c", script, *arguments]
+    if world == 1:
+        alone = subprocess.run(command, env=common, check=False, capture_output=True, text=True)
+        assert not alone.returncode, alone.stderr
+        return
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
+    ranks = [{"RANK": str(r), "LOCAL_RANK": str(r), "LOCAL_WORLD_SIZE": str(world)} for r in range(world)]
+    processes = [subprocess.Popen(command, env=common | rank, stderr=subprocess.PIPE, text=True) for rank in ranks]
+    said = [p.communicate(timeout=240)[1] for p in processes]
+    assert [p.returncode for p in processes] == [0] * world, said
+
+
+class Apart(Processes):
+    """One of several processes that are none: what the others have is given."""
+
+    def __init__(self, index: int, count: int) -> None:
+        self.index, self.count, self.parts = index, count, list[Any]()
+
+    def gather(self, value: Any) -> list[Any]:
+        return self.parts
+
+
+@given(st.lists(st.integers(), max_size=12), st.integers(1, 4))
+def test_what_is_shared_out_is_collected_once_and_in_order(items: list[int], count: int) -> None:
+    everyone = [Apart(index, count) for index in range(count)]
+    parts = [process.share(items) for process in everyone]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for process, part in zip(everyone, parts, strict=True):
+        process.parts = parts
+        assert process.collect(part) == items
+
+
+def test_what_fails_in_one_process_fails_in_all() -> None:
+    fine, failing = Apart(0, 2), Apart(1, 2)
+    for process in (fine, failing):
+        process.parts = [None, RetrieverUnavailable("down")]
+
+    def fail() -> int:
+        raise RetrieverUnavailable("down")
+
+    for process, work in ((fine, lambda: 3), (failing, fail)):
+        with pytest.raises(RetrieverUnavailable, match="down"):
+            process.attempt(work)
+    fine.parts = [None, None]
+    assert fine.attempt(lambda: 3) == 3
+
+
+def lines(folder: Path, kind: str) -> list[dict[str, float]]:
+    """Return the figures of a run's steps, or of its evaluations."""
+    read = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line[kind] for line in read if kind in line]
+
+
+def test_two_processes_take_the_steps_of_one_on_stored_groups(spec: Path) -> None:
+    common = ["train.epochs=2", "train.evaluate_every=0", "evaluate={questions: 5, batch: 2}", "train.questions=3"]
+    # More terms and a critic: all that is summed over processes is in play.
+    objective = "objective={credit: [{type: gae, lam: 0.9}], terms: [clipped_pg, entropy, {type: kl, teacher: ema}]}"
+    played = train(load(spec, [*common, objective, "name=played", "train.steps=2"])).folder
+    stored = [*common, objective, "train.steps=2", f"train.source={{type: stored, run: {played}}}"]
+    for world in (1, 2):
+        launch(TRAIN, world, str(spec), *stored, f"name=by_{world}")
+    one, two = (played.parents[1] / f"by_{world}" / "0" for world in (1, 2))
+    for step in (1, 2):
+        groups = [list(read_groups(f / "trajectories" / f"step_{step}.jsonl")) for f in (played, one, two)]
+        assert groups[0] == groups[1] == groups[2]
+    for kind in ("train", "evaluate"):
+        pairs = list(zip(lines(one, kind), lines(two, kind), strict=True))
+        assert len(pairs) == 2
+        for alone, together in pairs:
+            assert alone.keys() == together.keys()
+            for name, figure in alone.items():
+                assert together[name] == pytest.approx(figure, rel=2e-4, abs=2e-5, nan_ok=True), name
+    for step in (1, 2):
+        columns = [Run.open(f).columns(step) for f in (one, two)]
+        assert columns[0].sampled == columns[1].sampled
+        assert columns[0].values.keys() == columns[1].values.keys() >= {"advantage/gae", "loss/entropy"}
+        for name, column in columns[0].values.items():
+            if not name.startswith("top/"):
+                np.testing.assert_allclose(columns[1].values[name], column, rtol=2e-3, atol=1e-4)
+    asked = [g.question.id for g in read_groups(two / "trajectories" / "evaluate_2.jsonl")]
+    assert asked == [str(i) for i in range(5)]
+    for name in ("model", "state"):
+        weighed = [load_file(f / "checkpoints" / "step_2" / f"{name}.safetensors") for f in (one, two)]
+        for key in weighed[0].keys() & weighed[1].keys():
+            if weighed[0][key].is_floating_point():
+                torch.testing.assert_close(weighed[1][key], weighed[0][key], atol=2e-4, rtol=1e-3)
+    moved = load_file(one / "checkpoints" / "step_2" / "model.safetensors")
+    start = load_file(spec.parent / "model" / "model.safetensors")
+    assert max(float((moved[k] - start[k]).abs().max()) for k in start.keys() & moved.keys()) > 1e-3
+
+
+def test_an_evaluation_by_two_processes_is_that_of_one(spec: Path, tmp_path: Path) -> None:
+    scripted = [
+        "agent={type: scripted, wrong_query: 0.5, misread: 0.3}",
+        "environment={retriever: {type: bm25, corpus: {type: atlas}}, max_turns: 4}",
+        "data.test={type: atlas, split: test, hops: [2], size: 7}",
+        "objective=null",
+    ]
+    for world in (1, 2):
+        launch(EVALUATE, world, str(spec), str(tmp_path / f"{world}.jsonl"), *scripted)
+    one, two = (list(read_groups(tmp_path / f"{world}.jsonl")) for world in (1, 2))
+    assert one == two
+    assert [g.question for g in one] == list(load(spec, scripted).questions("test"))
+    assert len({t.reward for g in one for t in g.trajectories}) == 2

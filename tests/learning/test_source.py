@@ -1,7 +1,6 @@
 """Where groups come from: played, topped up with mixed ones, or read back; and phases that take turns."""
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,6 +221,7 @@ base: small.yaml
 name: phased
 objective: null
 train:
+  steps: null
   questions: 2
   group: 3
   learning_rate: 0.01
@@ -239,8 +239,6 @@ train:
 @pytest.fixture
 def phased(spec: Path) -> Path:
     """Return a spec of two phases: play and follow the reward, then distil what was played."""
-    text = re.sub(r"(?m)^train:.*\n", "", spec.read_text())  # its train section holds `steps`
-    spec.write_text(text)
     path = spec.with_name("phased.yaml")
     path.write_text(PHASES)
     return path
@@ -260,6 +258,8 @@ def test_phases_have_objectives_and_sources_of_their_own(phased: Path) -> None:
     assert terms == [["clipped_pg"], ["clipped_pg"], [], ["distill"], ["distill"]], "schedules count from their phase"
     assert [m["step"] for m in metrics(folder, "evaluate")] == [0, 2, 5], "each phase is judged at its end"
     assert load(folder / "spec.yaml") == experiment
+    checkpoints = {step: folder / "checkpoints" / f"step_{step}" / "about.json" for step in (2, 3, 5)}
+    assert [json.loads(path.read_text())["phase"] for path in checkpoints.values()] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

@@ -18,7 +18,7 @@ from sdsearch.config.yaml import DEEPEST, LARGEST, parse
 from sdsearch.errors import SpecError
 
 KINDS = {
-    "experiment": "sdsearch.spec:Experiment",
+    "experiment": "sdsearch.spec.experiment:Experiment",
     "study": "sdsearch.study.spec:Study",
     "warmstart": "sdsearch.warmstart.spec:WarmStart",
 }

@@ -228,6 +228,7 @@ class Trainer:
         state = {**{name: holder.state_dict() for name, holder in self.holders.items()}, "dice": self.remembered}
         about = {
             "spec": self.experiment.model_dump(mode="json"),
+            "phase": self.experiment.stage(step - 1).number,
             "spent": self.usage.record(),
             "fingerprints": self.fingerprints,
         }

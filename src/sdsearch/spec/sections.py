@@ -1,0 +1,122 @@
+"""The sections of a spec that are settings and nothing else: data, budget, training, evaluation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from sdsearch.config.component import Settings
+from sdsearch.contracts.data import Dataset
+from sdsearch.contracts.rollouts import RolloutStrategy
+from sdsearch.core.usage import Usage
+from sdsearch.spec.objective import Phase, Source
+
+
+class Data(Settings):
+    """The questions."""
+
+    train: Dataset
+    """What the agent learns from."""
+    test: Dataset
+    """What it is judged by: the same questions in every evaluation."""
+
+
+class Budget(Settings):
+    """What a run may cost: exactly one of the three."""
+
+    rollouts: int | None = Field(None, ge=1)
+    """Episodes begun or gone on with, those that only serve a credit included."""
+    tokens: int | None = Field(None, ge=1)
+    """Sampled tokens."""
+    seconds: float | None = Field(None, gt=0)
+    """Of training; evaluations do not count."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for _, value in self) != 1:
+            raise ValueError("expected exactly one of rollouts, tokens and seconds")
+        return self
+
+    def reached(self, usage: Usage) -> bool:
+        """Say whether nothing is left."""
+        return any(value is not None and getattr(usage, name) >= value for name, value in self)
+
+
+STOOD_IN_FOR = ("steps", "source")
+"""Fields of `Train` that each phase has for itself."""
+
+
+class Train(Settings):
+    """How the agent learns."""
+
+    steps: int = Field(100, ge=1)
+    """The number of times that groups are collected and learned from."""
+    source: Source = Source()
+    """Where they come from."""
+    phases: list[Phase] | None = Field(None, min_length=1)
+    """In place of `objective`, `train.steps` and `train.source`: several of them, one after the other."""
+    questions: int = Field(8, ge=1)
+    """Questions per step."""
+    group: int = Field(5, ge=1)
+    """Rollouts per question."""
+    rollouts: RolloutStrategy = Field(default="independent", validate_default=True)
+    """How they come about."""
+    budget: Budget | None = None
+    """The run ends after the step that reaches it, or after `steps`."""
+    epochs: int = Field(1, ge=1)
+    """How often each step's rollouts are learned from; each time is one update of the weights."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """The learning rate of AdamW after the warm-up."""
+    critic_learning_rate: float = Field(1e-3, gt=0)
+    """That of the critic, for a credit that needs one. Search-R1 takes 1e-5 for a large model; this is for a small
+    policy with a fresh value head."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises to its value."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """The norm that a gradient is clipped to."""
+    tokens_per_batch: int = Field(16_384, ge=1)
+    """The number of tokens in a micro-batch, padding included; it bounds memory and does not change the result."""
+    ema: float = Field(0.05, gt=0, le=1)
+    """How far the averaged teacher (`teacher: ema` of a term) moves towards the policy in each step."""
+    precision: Literal["no", "bf16"] = "no"
+    """Mixed precision of the forward and backward pass."""
+    evaluate_every: int = Field(10, ge=0)
+    """Steps between evaluations; 0: only after the last step."""
+    checkpoint_every: int = Field(50, ge=0)
+    """Steps between checkpoints; 0: only after the last step."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """The number of checkpoints that are kept, the latest ones."""
+    columns_every: int = Field(1, ge=0)
+    """Steps between those of whose tokens all figures are kept, the first included; 0: none."""
+    max_outage_rate: float = Field(0.5, ge=0, le=1)
+    """The run stops when the retriever ends more than this share of a step's episodes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unset(cls, data: Any) -> Any:
+        # What a spec is based on has steps and perhaps a source: null takes them back, where phases stand in for them.
+        for key in STOOD_IN_FOR if isinstance(data, dict) else ():
+            if key in data and data[key] is None:
+                del data[key]
+        return data
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        absent = STOOD_IN_FOR if self.phases else ("phases",)
+        return {key: value for key, value in handler(self).items() if key not in absent}
+
+
+class Evaluate(Settings):
+    """How the agent is judged."""
+
+    questions: int = Field(200, ge=1)
+    """The first so many questions of `data.test`."""
+    batch: int = Field(64, ge=1)
+    """The number of episodes that are played at once."""
+    greedy: bool = True
+    """Whether the likeliest token is taken; if not, tokens are sampled as in training."""

@@ -48,19 +48,9 @@ class Told:
         raise NotImplementedError
 
 
-class Noting:
-    """A sampler that notes its versions."""
-
-    def __init__(self) -> None:
-        self.versions: list[int] = []
-
-    def sync(self, version: int) -> None:
-        self.versions.append(version)
-
-
 def played(collector: Collector, **settings: Any) -> Batch:
     """Return a batch of the groups that a collector plays."""
-    source = Played(Source(**settings), Independent(), lambda _: collector, Noting())  # type: ignore[arg-type,return-value]
+    source = Played(Source(**settings), Independent(), lambda _: collector)  # type: ignore[arg-type,return-value]
     return source.batch(0)
 
 
@@ -97,10 +87,19 @@ def test_a_lost_episode_is_no_contrast() -> None:
     assert mixed(Group(question, (kept, example_trajectory(question, [("answer", "b")], 0.0))))
 
 
-def test_the_sampler_follows_the_weights() -> None:
-    sampler = Noting()
-    Played(Source(), Independent(), lambda _: Told(LOTS), sampler).sync(7)  # type: ignore[arg-type,return-value]
-    assert sampler.versions == [7]
+def versions(folder: Path, name: str) -> set[int]:
+    """Return the versions of the policy that wrote some stored trajectories."""
+    stored = read_groups(folder / "trajectories" / f"{name}.jsonl")
+    return {turn.version for g in stored for t in g.trajectories for turn in t.turns}
+
+
+def test_who_samples_follows_the_weights(spec: Path, phased: Path) -> None:
+    played = train(load(spec, [*QUIET, "train.steps=3", "train.epochs=2", "train.evaluate_every=2"])).folder
+    assert [versions(played, f"step_{step}") for step in (1, 2, 3)] == [{0}, {2}, {4}]
+    assert [versions(played, f"evaluate_{step}") for step in (0, 2, 3)] == [{0}, {4}, {6}]
+    # Nobody plays in the second phase, but an evaluation is of the weights that there are.
+    folder = train(load(phased)).folder
+    assert [versions(folder, f"evaluate_{step}") for step in (0, 2, 5)] == [{0}, {2}, {5}]
 
 
 def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:

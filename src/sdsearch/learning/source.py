@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from sdsearch.contracts.engine import Codec, Sampler
+from sdsearch.contracts.engine import Codec
 from sdsearch.contracts.rollouts import RolloutStrategy
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock
@@ -41,18 +41,15 @@ class Source(Protocol):
     def batch(self, number: int) -> Batch:
         """Return the groups of a step, counted from 0."""
 
-    def sync(self, version: int) -> None:
-        """Let whoever samples take up the weights, which are now `version`."""
-
 
 class Played:
     """The agent plays the step's questions, as the spec's rollout strategy says."""
 
     sampled = True
 
-    def __init__(self, settings: Settings, strategy: RolloutStrategy, collect: Collect, sampler: Sampler) -> None:
-        """Take who plays, and what has to follow the weights."""
-        self.settings, self.strategy, self.collect, self.sampler = settings, strategy, collect, sampler
+    def __init__(self, settings: Settings, strategy: RolloutStrategy, collect: Collect) -> None:
+        """Take who plays, and how."""
+        self.settings, self.strategy, self.collect = settings, strategy, collect
 
     def batch(self, number: int) -> Batch:
         """Play; with `filter: mixed` other questions too, until there are enough mixed groups or rounds are over."""
@@ -67,10 +64,6 @@ class Played:
         # The sort is stable: each kind stays in the order in which it was asked.
         kept = sorted(groups, key=mixed, reverse=True)[:wanted] if self.settings.filter == "mixed" else groups
         return Batch(kept, collector)
-
-    def sync(self, version: int) -> None:
-        """Let the sampler take up the weights."""
-        self.sampler.sync(version)
 
 
 class Stored:
@@ -123,9 +116,6 @@ class Stored:
         collector = self.collect(number)
         collector.questions = [group.question for group in groups]
         return Batch(groups, collector)
-
-    def sync(self, version: int) -> None:
-        """Nobody samples."""
 
 
 class Place(NamedTuple):

@@ -68,6 +68,7 @@ class Trainer:
         self.learner = Learner(experiment, processes)
         model = language_model(experiment.model, experiment.sampling, self.learner.policy)
         self.session = experiment.agent.open(experiment.environment.grammar, model)
+        self.sampler, self.synced = model.sampler, 0
         self.env_factory = experiment.environment.open()
         prompts = [longest_prompt(self.env_factory, model.codec, each) for each in (self.questions, self.held_out)]
         self.note = preflight(experiment, model, self.learner.policy.positions, *prompts)
@@ -85,8 +86,6 @@ class Trainer:
             **{f"{name}.run": Run.open(source.run).fingerprint for name, source in experiment.sources() if source.run},
         }
         self.first = self.resume() if resume else 0
-        for source in self.sources:
-            source.sync(self.learner.version)
         self.remember()
 
     def opened(self, model: LanguageModel) -> list[Source]:
@@ -95,7 +94,7 @@ class Trainer:
         for stage in self.experiment.stages:
             source, count = stage.source, self.settings.questions
             if source.type == "played":
-                sources.append(Played(source, self.settings.rollouts, self.collector, model.sampler))
+                sources.append(Played(source, self.settings.rollouts, self.collector))
             else:
                 run = Run.open(source.run) if source.run else self.run
                 share, codec = self.processes.share, model.codec
@@ -126,6 +125,8 @@ class Trainer:
         """Take groups, give credit, learn from it; return the line of metrics that was written."""
         started, stage = time.perf_counter(), self.experiment.stage(number)
         source = self.sources[max(0, stage.number - 1)]
+        if source.sampled:
+            self.follow()
         batch = source.batch(number)
         groups = self.processes.collect(batch.groups)
         with self.surviving(number):
@@ -133,11 +134,16 @@ class Trainer:
         with batch.clock.around("credit"):
             advantages = step_advantages(stage.objective.credit, batch.groups, self.probe(batch.collector))
         updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
-        source.sync(self.learner.version)
         figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
         if stage.objective.credit:
             figures |= credited(self.processes.collect(advantages.values))
         return self.record(number, stage, batch, groups, figures, time.perf_counter() - started, columns)
+
+    def follow(self) -> None:
+        """Let the sampler take up the weights, where they have moved since it last did: only who plays needs them."""
+        if self.synced != self.learner.version:
+            self.sampler.sync(self.learner.version)
+            self.synced = self.learner.version
 
     def collector(self, step: int) -> EpisodeCollector:
         """Return a step's questions and all that is needed to play them."""
@@ -189,6 +195,7 @@ class Trainer:
             mine, seed, limit = self.processes.share(self.held_out), self.experiment.seed, self.settings.max_outage_rate
             return evaluate(self.env_factory, self.session, mine, settings.batch, seed, settings.greedy, clock, limit)
 
+        self.follow()
         with self.surviving(step):
             groups = self.processes.collect(self.processes.attempt(play))
         figures, retrievals = mean(groups), self.retrievals()

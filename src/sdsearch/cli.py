@@ -104,22 +104,15 @@ def evaluate(spec: Spec, set: Set = None) -> None:
     experiment = experiment_of(spec, set)
     from accelerate import Accelerator
 
+    from sdsearch.learning.evaluate import evaluate as play
     from sdsearch.learning.processes import Processes
-    from sdsearch.rollout.evaluate import evaluate as play
-    from sdsearch.rollout.evaluate import mean
-    from sdsearch.rollout.session import open_session
 
-    settings = experiment.evaluate
-    questions = experiment.questions("test")[: settings.questions]
-    processes, session = Processes(Accelerator()), open_session(experiment)
-    env_factory = experiment.environment.open()
-    limit, mine = experiment.train.max_outage_rate, processes.share(questions)
-    played = play(env_factory, session, mine, settings.batch, experiment.seed, settings.greedy, max_outage_rate=limit)
-    figures = mean(processes.collect(played))
+    processes = Processes(Accelerator())
+    figures, groups = play(experiment, processes)
     processes.leave()
     if not processes.main:
         return
-    table = Table("figure", "mean", title=f"{experiment.name}: {len(questions)} questions")
+    table = Table("figure", "mean", title=f"{experiment.name}: {len(groups)} questions")
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}")
     Console().print(table)

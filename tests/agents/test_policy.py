@@ -1,12 +1,13 @@
 """The policy as an agent: what it records is what the model saw, and limits end episodes instead of cutting text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from sdsearch.agents.policy import PolicyAgent
-from sdsearch.contracts.engine import Model, Sampling
+from sdsearch.contracts.engine import Completion, LanguageModel, Model, Prompt, Sampling
 from sdsearch.core.question import Question
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ContextError, ModelError
@@ -112,3 +113,32 @@ def test_what_an_episode_draws_depends_on_nothing_beside_it(spec: Path) -> None:
         assert [t.tokens for t in group.trajectories] == expected
     assert len({t.tokens for ts in together.values() for t in ts}) > 10
     assert collect(env_factory, session, questions[:1], 3, seed=5)[0].trajectories != together["0"]
+
+
+class Noting:
+    """A sampler that notes the seeds of its prompts, and writes a token."""
+
+    def __init__(self) -> None:
+        self.seeds: dict[tuple[int, int], int] = {}
+
+    def sync(self, version: int) -> None: ...
+
+    def reset(self, greedy: bool = False) -> None: ...
+
+    def sample(self, prompts: Sequence[Prompt], stops: Sequence[str]) -> list[Completion]:
+        self.seeds |= {(p.row, len(p.tokens)): p.seed for p in prompts}
+        return [Completion((5,), (-1.0,), "length", 0) for _ in prompts]
+
+
+def test_every_turn_of_every_row_draws_from_a_seed_of_its_own(tiny: Policy) -> None:
+    questions = [Question(str(i), "?", ("a",)) for i in range(3)]
+    noted = []
+    for rows in ([0, 1, 2], [2, 0, 1]):
+        sampler = Noting()
+        session = PolicyAgent().open(SearchR1(), LanguageModel(tiny.codec, sampler, 4, 400))
+        session.reset(questions, [10, 20, 30])
+        for turn in range(3):
+            session.act(rows, ["Question: x\n" if turn == 0 else "seen"] * 3)
+        noted.append(sampler.seeds)
+    assert noted[0] == noted[1], "in whatever order rows are given"
+    assert len(set(noted[0].values())) == 9

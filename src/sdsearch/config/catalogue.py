@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import sdsearch
 from sdsearch.config.component import Component, resolve
 from sdsearch.config.discovery import known
 from sdsearch.config.words import quoted
 from sdsearch.errors import ComponentError
 
-SPECS = Path(sdsearch.__file__).parent / "specs"
+SPECS = Path(__file__).parents[1] / "specs"
 
 
 class Entry(NamedTuple):

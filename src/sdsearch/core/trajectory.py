@@ -76,7 +76,7 @@ class Turn:
     """The version of the policy that sampled it: how many updates it had taken."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trajectory:
     """One finished episode. Turn `t` is the t-th `model` segment.
 
@@ -95,6 +95,10 @@ class Trajectory:
     """Why an outage ended the episode: for people, it may name machines."""
     branch: tuple[int, int] | None = None
     """Where it left another one: that one's index in the group and the turn; all before the turn is the same."""
+
+    def __repr__(self) -> str:
+        turns = ", ".join(f"{turn.kind} {turn.text[:30]!r}" for turn in self.turns)
+        return f"Trajectory({self.question.id!r}, [{turns}], {self.stop_reason}, reward {self.reward:g})"
 
     @property
     def lost(self) -> bool:
@@ -143,7 +147,7 @@ class Fork(NamedTuple):
     turn: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Group:
     """The trajectories of one question, sampled by one policy."""
 
@@ -151,6 +155,10 @@ class Group:
 
     question: Question
     trajectories: tuple[Trajectory, ...]
+
+    def __repr__(self) -> str:
+        rewards = " ".join("lost" if t.lost else f"{t.reward:g}" for t in self.trajectories)
+        return f"Group({self.question.id!r}, {len(self.trajectories)} trajectories, rewards {rewards or 'none'})"
 
     @property
     def kept(self) -> tuple[Trajectory, ...]:

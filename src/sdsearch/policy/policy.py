@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-import sdsearch
 from sdsearch.contracts.engine import LanguageModel, Model, Sampling
 from sdsearch.errors import ModelError
 from sdsearch.policy.batching import pad
@@ -18,7 +17,7 @@ from sdsearch.policy.codec import TokenizerCodec
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = Path(sdsearch.__file__).parent / "agents" / "weights"
+WEIGHTS = Path(__file__).parents[1] / "agents" / "weights"
 
 
 class Policy:

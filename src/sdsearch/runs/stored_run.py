@@ -29,6 +29,9 @@ class StoredRun:
         """Take a folder, which may still be empty: then nothing is stored in it."""
         self.folder = folder
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {len(self.steps)} steps)"
+
     @property
     def spec(self) -> Path:
         """Where the spec is, with all its defaults."""

@@ -382,3 +382,21 @@ def test_hints_follow_their_trajectory_into_a_part() -> None:
     for t in range(len(table.trajectories)):
         step_loss.loss(table.rows_of([t]), model.logits, teacher)
     assert all(h == step_loss.parts[0].selection.hints for h in seen)
+
+
+def test_the_first_pass_is_what_ratios_are_taken_to() -> None:
+    """In the first update of a step every ratio is 1, whatever the sampler said; in the second it is to the first."""
+    table = replace(example_table(), old_logprob=torch.full((len(example_table()),), torch.nan))
+    step_loss = step_loss_of(table, ClippedPG(clip=0.99))
+    first, second = (torch.randn(len(table), VOCABULARY, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    rows = step_loss.needed.nonzero()[:, 0]
+    picked = [x.log_softmax(1).gather(1, table.token[:, None])[:, 0][rows] for x in (first, second)]
+    for part in rows.tensor_split(3):
+        loss, figures = step_loss.losses(part, lambda index: first[index])
+        assert float(figures["clipped_pg/log_ratio"]) == 0.0
+    torch.testing.assert_close(table.old_logprob[rows], picked[0])
+    assert table.old_logprob.isnan().sum() == len(table) - len(rows), "rows that nobody computed have none"
+    _, figures = step_loss.losses(rows, lambda index: second[index])
+    torch.testing.assert_close(table.old_logprob[rows], picked[0])
+    expected = (step_loss.parts[0].log_weight[rows] * (picked[1] - picked[0]).abs()).sum()
+    assert float(figures["clipped_pg/log_ratio"]) == pytest.approx(float(expected), rel=1e-5)

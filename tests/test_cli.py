@@ -88,7 +88,7 @@ def test_check_prints_every_problem(folder: Path) -> None:
         'agent, teacher, objective, train, monitors, evaluate, base, kind; did you mean "seed"?'
     )
     assert second.startswith('wrong.yaml:3:8: agent: unknown agent "scritped", expected one of ')
-    assert third == "none.yaml: cannot be read: No such file or directory"
+    assert third == "none.yaml: there is no such file, nor does such a spec come along (`sdsearch list`)"
 
 
 def test_check_takes_specs_of_several_kinds(folder: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_process_of_its_own_starts_light(folder: Path) -> None:
         "check spec.yaml -q 0 []",
         "check none.yaml 1 []",
     ]
-    assert err == "none.yaml: cannot be read: No such file or directory\n"
+    assert err == "none.yaml: there is no such file, nor does such a spec come along (`sdsearch list`)\n"
 
 
 def test_ctrl_c_is_a_line_and_exit_code_130(folder: Path) -> None:
@@ -270,3 +270,16 @@ def test_ctrl_c_is_a_line_and_exit_code_130(folder: Path) -> None:
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert (child.returncode, err) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("sd_serch", "sd_search"), ("methods/dapoo", "methods/dapo"), ("specs/grp.yaml", "grpo"), ("spce.yaml", "spec")],
+)
+def test_a_mistyped_spec_is_told_what_was_meant(folder: Path, name: str, meant: str) -> None:
+    for command in ("check", "train", "eval", "index"):
+        done = run(command, name)
+        assert done.exit_code == 1
+        assert f"{name}: there is no such file" in done.stderr
+        assert done.stderr.endswith(f'; did you mean "{meant}"?\n')
+    assert "did you mean" not in run("check", "nowhere/x.yaml").stderr

@@ -318,10 +318,20 @@ def changes(overrides: list[str] | None, out: Path | None) -> list[str]:
 
 
 def located(spec: Path) -> Path:
-    """Return the file that the command line names: as it is, or else one that comes with the package."""
-    ours = Path(sdsearch.__file__).parent
-    places = (spec, ours / spec, ours / "specs" / spec, ours / "specs" / f"{spec}.yaml")
-    return next((p for p in places if p.is_file()), spec)
+    """Return the file that the command line names: as it is, or else one that comes with the package.
+
+    Raises `SpecError`, with the nearest name, where there is none.
+    """
+    from sdsearch.config.catalogue import SPECS
+    from sdsearch.config.words import suggest
+
+    found = next((p for p in (spec, SPECS.parent / spec, SPECS / spec, SPECS / f"{spec}.yaml") if p.is_file()), None)
+    if found is None and not spec.exists():
+        ours = [p.relative_to(SPECS).with_suffix("").as_posix() for p in sorted(SPECS.rglob("*.yaml"))]
+        named = spec.with_suffix("").as_posix().removeprefix("specs/")
+        near = suggest(spec.stem, [p.stem for p in spec.parent.glob("*.y*ml")]) or suggest(named, ours)
+        raise SpecError(f"{spec}: there is no such file, nor does such a spec come along (`sdsearch list`){near}")
+    return found or spec
 
 
 def complain(message: str) -> None:

@@ -392,7 +392,7 @@ def test_the_first_pass_is_what_ratios_are_taken_to() -> None:
     rows = step_loss.needed.nonzero()[:, 0]
     picked = [x.log_softmax(1).gather(1, table.token[:, None])[:, 0][rows] for x in (first, second)]
     for part in rows.tensor_split(3):
-        loss, figures = step_loss.losses(part, lambda index: first[index])
+        _, figures = step_loss.losses(part, lambda index: first[index])
         assert float(figures["clipped_pg/log_ratio"]) == 0.0
     torch.testing.assert_close(table.old_logprob[rows], picked[0])
     assert table.old_logprob.isnan().sum() == len(table) - len(rows), "rows that nobody computed have none"

@@ -70,7 +70,8 @@ def run(*words: str) -> Result:
 def test_check_prints_the_resolved_spec(folder: Path) -> None:
     done = run("check", "spec.yaml", "--set", "train.steps=7")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("# spec.yaml\nname: capitals\nseed: 0\n")
+    runs = "# runs parts:Atlas\n# runs parts:Capitals\n"
+    assert done.stdout.startswith(f"# spec.yaml\n{runs}name: capitals\nseed: 0\n")
     (folder / "resolved.yaml").write_text(done.stdout)
     assert load("resolved.yaml") == load("spec.yaml", ["train.steps=7"])
     quiet = run("check", "-q", "spec.yaml")
@@ -95,7 +96,8 @@ def test_check_takes_specs_of_several_kinds(folder: Path) -> None:
     (folder / "warm.yaml").write_text(f"kind: warmstart\nout: w\nhint: hindsight\n{SPEC.partition('evaluate')[0]}")
     done = run("check", "spec.yaml", "warm.yaml")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "---\n# warm.yaml\nkind: warmstart\nname: capitals\n" in done.stdout
+    runs = "# runs parts:Capitals\n# runs parts:Atlas\n"
+    assert f"---\n# warm.yaml\n{runs}kind: warmstart\nname: capitals\n" in done.stdout
     wrong = run("check", "warm.yaml", "--set", "cloning.epocs=2", "--set", "kind=warmstart")
     assert wrong.exit_code == 1
     assert wrong.stderr.startswith("--set cloning.epocs=2: cloning.epocs: unknown key, expected one of ")
@@ -283,3 +285,19 @@ def test_a_mistyped_spec_is_told_what_was_meant(folder: Path, name: str, meant: 
         assert f"{name}: there is no such file" in done.stderr
         assert done.stderr.endswith(f'; did you mean "{meant}"?\n')
     assert "did you mean" not in run("check", "nowhere/x.yaml").stderr
+
+
+def test_check_shows_what_a_spec_runs(folder: Path) -> None:
+    source = (
+        "import sdsearch as sds\n\nclass Theirs(sds.Reward):\n    def score(self, answer, answers):\n        return 0\n"
+    )
+    (folder / "theirs.py").write_text(source)
+    changes = ["environment.reward=theirs:Theirs", "environment.retriever={type: langchain, factory: 'os:system'}"]
+    done = run("check", "spec.yaml", *(word for change in changes for word in ("--set", change)))
+    assert done.exit_code == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("# runs")] == [
+        "# runs os:system",
+        "# runs theirs:Theirs",
+        "# runs parts:Capitals",
+    ]
+    assert "# runs" not in run("check", "sd_search").stdout

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import Field
 
@@ -33,7 +34,8 @@ class LangChain(Retriever):
     """
 
     factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
-    """What makes the retriever, as `package.module:function` or `package.module:Class.method`."""
+    """What makes the retriever, as `package.module:function` or `package.module:Class.method`: a `BaseRetriever`, a
+    classmethod of one, or a function annotated to return one."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Passed to the factory."""
     corpus: Corpus | None = None
@@ -47,8 +49,12 @@ class LangChain(Retriever):
     max_concurrency: int | None = Field(None, ge=1)
     """The most queries under way at once; None leaves it to LangChain."""
 
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return (self.factory,)
+
     def open(self) -> LangChainSearcher:
-        """Call the factory. Raises `ComponentError` when it cannot be imported or makes something else."""
+        """Call the factory. Raises `ComponentError` when it cannot be imported, is none, or makes something else."""
         module, _, names = self.factory.partition(":")
         with warnings.catch_warnings():
             # The package announces its own sunset on import; its retrievers go on working.
@@ -62,16 +68,38 @@ class LangChain(Retriever):
                     f"the LangChain factory {self.factory!r} cannot be imported ({error}): expected "
                     "`package.module:function`; is its package installed?"
                 ) from error
+            from langchain_core.retrievers import BaseRetriever
+
+            if not promises(make, BaseRetriever):
+                raise ComponentError(
+                    f"the LangChain factory {self.factory!r} is no BaseRetriever, no classmethod of one, and no "
+                    "function that says it returns one (`def make(...) -> BaseRetriever`): nothing else is called"
+                )
             given = {"documents": [_document(p) for p in self.corpus.passages()]} if self.corpus else {}
             retriever = make(**self.kwargs, **given)
-        from langchain_core.retrievers import BaseRetriever
-
         if not isinstance(retriever, BaseRetriever):
             raise ComponentError(
                 f"the LangChain factory {self.factory!r} made a {type(retriever).__name__}, expected a BaseRetriever "
                 "(a vector store becomes one by `.as_retriever()`)"
             )
         return LangChainSearcher(self, retriever)
+
+
+def promises(make: Any, kind: type) -> bool:
+    """Say whether something is a class of that kind, a classmethod of one, or a function annotated to return one.
+
+    A spec may be somebody else's: what it names is called with what it says, so it has to be made for that.
+    """
+    owner = make if isinstance(make, type) else getattr(make, "__self__", None)
+    if isinstance(owner, type):
+        return issubclass(owner, kind)
+    if not inspect.isfunction(make):
+        return False
+    try:
+        promised = get_type_hints(make).get("return")
+    except (NameError, TypeError):  # an annotation that cannot be read promises nothing
+        return False
+    return isinstance(promised, type) and issubclass(promised, kind)
 
 
 class LangChainSearcher:

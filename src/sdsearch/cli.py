@@ -147,8 +147,10 @@ def check(
 ) -> None:
     """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1).
 
-    A spec that is no experiment says with `kind` what it is.
+    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it. A spec that is no
+    experiment says with `kind` what it is.
     """
+    from sdsearch.config.called import called
     from sdsearch.config.explain import listing, origins
     from sdsearch.config.load import load_any
     from sdsearch.config.yaml import write
@@ -162,7 +164,8 @@ def check(
 
                 jobs(spec)
             shown = listing(origins(spec.plain(), spec.root)) if explain else write(spec.plain())
-            resolved.append(f"# {path}\n{shown}")
+            runs = "".join(f"# runs {name}\n" for name in called(spec.spec))
+            resolved.append(f"# {path}\n{runs}{shown}")
         except SpecError as error:
             wrong.append(str(error))
     if not quiet:

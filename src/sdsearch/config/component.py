@@ -72,6 +72,11 @@ class Component(Settings, ABC):
         """The word that names this class in YAML."""
         return _name(self.__class__)
 
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Dotted paths of code that it runs because its settings name it."""
+        return ()
+
     def objection(self, conditions: Any) -> str | None:
         """Say why this makes no sense under some `sdsearch.contracts.conditions.Conditions`; None: it does."""
         return None

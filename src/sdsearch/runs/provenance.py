@@ -13,13 +13,11 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from sdsearch.config.component import Component, Settings
+from sdsearch.config.called import parts
+from sdsearch.config.component import Settings
 from sdsearch.errors import CheckpointError
 from sdsearch.runs.checkpoint import digest
 from sdsearch.runs.old_runs import ahead
@@ -104,18 +102,3 @@ def sources(experiment: Experiment) -> dict[str, Path]:
     classes = {c for c in bases if not c.__module__.startswith(("sdsearch.contracts.", "sdsearch.config."))}
     files = {c: getattr(sys.modules.get(c.__module__), "__file__", None) for c in classes if "family" not in vars(c)}
     return {f"{c.__module__}:{c.__qualname__}": Path(f) for c, f in files.items() if f and Path(f).is_file()}
-
-
-def parts(value: object) -> Iterator[Component]:
-    """Return every component in a spec, however deep."""
-    if isinstance(value, Component):
-        yield value
-    inner: object = ()
-    if isinstance(value, BaseModel):
-        inner = dict(value).values()
-    elif isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list | tuple):
-        inner = value
-    for part in inner:  # type: ignore[attr-defined]
-        yield from parts(part)

@@ -1,6 +1,8 @@
+import importlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,9 +90,75 @@ def test_a_factory_that_is_not_there(factory: str) -> None:
         LangChain(factory=factory).open()
 
 
-def test_a_factory_that_makes_something_else() -> None:
+FACTORIES = """
+from langchain_core.retrievers import BaseRetriever
+
+called = []
+
+class Mine(BaseRetriever):
+    def _get_relevant_documents(self, query, *, run_manager):
+        return []
+
+    @classmethod
+    def made(cls):
+        return cls()
+
+class Other:
+    @classmethod
+    def made(cls) -> "BaseRetriever":
+        called.append("Other")
+
+def promised() -> BaseRetriever:
+    return Mine()
+
+def precise() -> "Mine":
+    return Mine()
+
+def liar() -> BaseRetriever:
+    return {}
+
+def silent():
+    called.append("silent")
+
+def foreign() -> dict:
+    called.append("foreign")
+
+def unreadable() -> "Nowhere":
+    called.append("unreadable")
+"""
+
+
+@pytest.fixture
+def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Return what was called of the factories in a module of that name, though it should not have been."""
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("factories").called
+    sys.modules.pop("factories")
+
+
+@pytest.mark.parametrize("name", ["Mine", "Mine.made", "promised", "precise"])
+def test_what_promises_a_retriever_is_called(factories: list[str], name: str) -> None:
+    assert LangChain(factory=f"factories:{name}").open().search(["x"], 1) == [[]]
+    assert LangChain(factory=f"factories:{name}").calls == (f"factories:{name}",)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    ["os:system", "builtins:dict", "builtins:print", "subprocess:run", "os.path:join"]
+    + [f"factories:{name}" for name in ("Other.made", "silent", "foreign", "unreadable", "Other", "called.append")],
+)
+def test_nothing_else_is_called(factories: list[str], tmp_path: Path, factory: str) -> None:
+    told = {"command": f"touch {tmp_path / 'made'}"} if factory == "os:system" else {}
+    with pytest.raises(ComponentError, match="is no BaseRetriever, no classmethod of one, and no function that says"):
+        LangChain(factory=factory, kwargs=told).open()
+    assert factories == []
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_factory_that_makes_something_else(factories: list[str]) -> None:
     with pytest.raises(ComponentError, match="made a dict, expected a BaseRetriever"):
-        LangChain(factory="builtins:dict").open()
+        LangChain(factory="factories:liar").open()
 
 
 def test_reading_a_spec_imports_no_langchain() -> None:

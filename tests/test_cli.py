@@ -1,5 +1,7 @@
 """The command line, in this process and in one of its own."""
 
+import json
+import math
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import sdsearch
-from sdsearch.cli import app
+from sdsearch.cli import app, print_json
 from sdsearch.config.discovery import FOLDERS
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.spec import Experiment, load
@@ -124,9 +126,7 @@ def test_list_shows_components_by_family() -> None:
 def test_list_shows_what_can_be_set(folder: Path) -> None:
     done = run("list", "agent", "scripted")
     assert done.exit_code == 0
-    rows = [line.split()[:3] for line in done.stdout.splitlines()]
-    assert rows[0] == ["parameter", "default", "what"]
-    assert ["recover", "1.0", "How"] in rows
+    assert ["recover", "1.0", "How"] in [line.split()[:3] for line in done.stdout.splitlines()]
     unknown = run("list", "retriever", "exacd")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr.endswith('or a dotted path; did you mean "exact"?\n')
@@ -148,6 +148,32 @@ def test_list_says_what_a_component_lacks(folder: Path, monkeypatch: pytest.Monk
         'credit torn cannot be used: rooms.torn needs the package "no_such_engine", which is not installed: '
         "pip install no-such-engine"
     ) in " ".join(done.stdout.split())
+
+
+def test_list_has_a_line_each_for_other_programs() -> None:
+    """What `grep` finds is whole: a family, a type and what it is."""
+    lines = run("list").stdout.splitlines()
+    assert len(lines) == len(json.loads(run("list", "--json").stdout))
+    (line,) = [line for line in lines if line.split()[:2] == ["credit", "group_mean"]]
+    assert line.split(maxsplit=2)[2] == " ".join(str(GroupMean.__doc__).splitlines()[0].split())
+    settable = json.loads(run("list", "credit", "group_mean", "--json").stdout)
+    assert {"parameter": "scale", "default": '"std"'}.items() <= settable[1].items()
+
+
+def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": math.nan, "b": [1, math.inf], "c": "NaN"})
+    assert capsys.readouterr().out == '{"a":null,"b":[1,null],"c":"NaN"}\n'
+
+
+def test_eval_as_json(folder: Path) -> None:
+    found = json.loads(run("eval", "spec.yaml", "--json").stdout)
+    assert (found["name"], found["questions"], found["figures"]["exact_match"]) == ("capitals", 3, 1.0)
+
+
+def test_fidelity_of_the_known_problem_as_json() -> None:
+    found = json.loads(run("fidelity", "--questions", "3", "--group", "4", "--credits", "constant", "--json").stdout)
+    assert found["about"]["questions"] == 3
+    assert set(found["scores"]) >= {"constant"}
 
 
 def test_index_opens_the_retriever(folder: Path) -> None:

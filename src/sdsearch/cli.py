@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic_core import to_json
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
@@ -57,6 +59,7 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one value: train.steps=3, objective.terms.1.weight=0.5. Repeatable."
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="FOLDER", help="Where runs are kept, instead of the spec's `out`.")
 ]
@@ -99,7 +102,7 @@ def report(
 
 
 @app.command("eval")
-def evaluate(spec: Spec, set: Set = None) -> None:
+def evaluate(spec: Spec, set: Set = None, as_json: Json = False) -> None:
     """Play the spec's test questions with its agent as it is, and print how it did."""
     experiment = experiment_of(spec, set)
     from accelerate import Accelerator
@@ -111,6 +114,9 @@ def evaluate(spec: Spec, set: Set = None) -> None:
     figures, groups = play(experiment, processes)
     processes.leave()
     if not processes.main:
+        return
+    if as_json:
+        print_json({"name": experiment.name, "questions": len(groups), "figures": figures})
         return
     table = Table("figure", "mean", title=f"{experiment.name}: {len(groups)} questions")
     for name, value in figures.items():
@@ -178,21 +184,18 @@ def check(
 def catalogue(
     family: Annotated[str | None, typer.Argument(help="Show only this family, such as `credit`.")] = None,
     name: Annotated[str | None, typer.Argument(help="Show what can be set in this component of the family.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a spec can name: the components, by family, and the specs that come with sdsearch."""
     from sdsearch.config.catalogue import components, parameters, specs
     from sdsearch.contracts.families import FAMILIES, family_of
 
     if family and name:
-        table = Table("parameter", "default", "what it is", box=None, pad_edge=False)
-        for parameter in parameters(family_of(family), name):
-            table.add_row(*parameter)
-    else:
-        table = Table("family", "type", "what it is", box=None, pad_edge=False)
-        chosen = [family_of(family)] if family else FAMILIES.values()
-        for entry in [*(e for f in chosen for e in components(f)), *(specs() if not family else ())]:
-            table.add_row(*entry)
-    Console(highlight=False).print(table)
+        listing(("parameter", "default", "what it is"), [*parameters(family_of(family), name)], as_json)
+        return
+    chosen = [family_of(family)] if family else FAMILIES.values()
+    entries = [*(e for f in chosen for e in components(f)), *(specs() if not family else ())]
+    listing(("family", "type", "what it is"), entries, as_json)
 
 
 @app.command()
@@ -214,11 +217,16 @@ def study(
         str | None,
         typer.Option("--ray", metavar="ADDRESS", help="Run on a Ray cluster: host:port, `auto`, or `local`."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Run every arm of a study with every seed, and compare them: `runs/<name>/table.md`. Goes on where it stopped."""
     from sdsearch.study.command import study as run
 
-    run(located(spec), changes(set, out), ray)
+    found = run(located(spec), changes(set, out), ray, Console(stderr=as_json))
+    if as_json:
+        from sdsearch.study.table import differences, runs
+
+        print_json({"runs": runs(found), "pairs": differences(found)})
 
 
 @app.command()
@@ -252,6 +260,7 @@ def fidelity(
     seed: Annotated[
         int, typer.Option(help="Draws questions, attempts and continuations; a second run has the next one.")
     ] = 0,
+    as_json: Json = False,
 ) -> None:
     """Is the credit right? Compare what methods say of each turn with its true advantage, and write `fidelity.md`.
 
@@ -265,18 +274,22 @@ def fidelity(
         given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
         if given:
             raise typer.BadParameter(f"--{', --'.join(given)}: only with RUN, the small problem has no such thing")
-        exact(credits or (), questions or 30, group or 8, seed).report().show(Console())
+        known = exact(credits or (), questions or 30, group or 8, seed)
+        print_json(known.record()) if as_json else known.report().show(Console())
         return
-    place, results = ready(runs, checkpoint), []
+    # Whoever wants JSON wants nothing else on standard output.
+    place, results, console = ready(runs, checkpoint), [], Console(stderr=as_json)
     for run_seed, run in enumerate(runs, seed):
         one = score_run(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, run_seed)
-        one.report().show(Console())
-        typer.echo(f"everything is in {one.write(run)}")
+        one.report().show(console)
+        typer.echo(f"everything is in {one.write(run)}", err=as_json)
         results.append(one)
     if len(runs) > 1:
         table = several(results)
-        table.show(Console())
-        typer.echo(f"all runs together are in {table.write(place)}")
+        table.show(console)
+        typer.echo(f"all runs together are in {table.write(place)}", err=as_json)
+    if as_json:
+        print_json([one.record() for one in results])
 
 
 @app.command()
@@ -299,6 +312,28 @@ def warmstart(spec: Spec, set: Set = None, out: Out = None) -> None:
 
     for name, value in make(loaded(spec, set, out, WarmStart)).items():
         typer.echo(f"{name}: {value:.4g}")
+
+
+def print_json(value: Any) -> None:
+    """Print JSON that every program can read: what is no number is null."""
+    typer.echo(to_json(value, inf_nan_mode="null").decode())
+
+
+def listing(columns: Sequence[str], rows: Sequence[Sequence[str]], as_json: bool) -> None:
+    """Print rows: as a table that fits the terminal, as JSON, or, for another program, a line each."""
+    console = Console(highlight=False)
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif console.is_terminal:
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:
+        widths = [max(len(row[i]) for row in rows) for i in range(len(columns) - 1)]
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+            typer.echo("  ".join([*cells, " ".join(row[-1].split())]))
 
 
 def experiment_of(spec: Path, overrides: list[str] | None, out: Path | None = None) -> Experiment:

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import sdsearch
+from sdsearch.cli import app
 from sdsearch.config.load import load_any
 from sdsearch.errors import StudyError
 from sdsearch.learning.train import train
@@ -146,6 +148,12 @@ def test_a_killed_study_goes_on_and_nothing_is_run_twice(
         (arm, seed, "done", "5") for seed in "01" for arm in ("plain", "twin")
     ]
     assert {p.name for p in folder.iterdir() if p.is_file()} >= {"curves.csv", "curves.png", "pairs.csv"}
+
+    # As JSON for another program: nothing else on standard output.
+    told = CliRunner().invoke(app, ["study", str(path), "--json"])
+    assert [(r["arm"], r["state"]) for r in json.loads(told.stdout)["runs"]] == [
+        (arm, "done") for _ in "01" for arm in ("plain", "twin")
+    ]
 
     # One seed of them: no interval, and it is said.
     one = run(path, ["seeds=[1]"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -164,7 +164,7 @@ class Result:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return everything, each turn included, as plain JSON; what there is no number for is null."""
+        """Return everything, each turn included, for JSON; what there is no number for is NaN."""
         figures = {
             n: {f: v._asdict() if isinstance(v, Estimate) else v for f, v in s._asdict().items()}
             for n, s in self.scores.items()
@@ -182,13 +182,12 @@ class Result:
             for i, (owner, t, truth) in enumerate(zip(owners, kept(self.groups), self.truth, strict=True))
             for n, did in enumerate(t.turns)
         ]
-        record = {"about": self.figures(), "scores": figures, "skipped": dict(self.skipped), "turns": turns}
-        plain: dict[str, Any] = _plain(record)
-        return plain
+        return {"about": self.figures(), "scores": figures, "skipped": dict(self.skipped), "turns": turns}
 
     def write(self, folder: Path) -> Path:
         """Write `fidelity.md` and `fidelity.json` into a folder and return the first."""
-        replace(folder / "fidelity.json", lambda path: path.write_text(json.dumps(self.record(), indent=1)))
+        text = to_json(self.record(), indent=1, inf_nan_mode="null")  # what there is no number for is null
+        replace(folder / "fidelity.json", lambda path: path.write_bytes(text))
         return self.report().write(folder)
 
 
@@ -199,14 +198,6 @@ def reachable(half: Estimate) -> Estimate:
         return r if r is None or math.isnan(r) else math.sqrt(2 * max(0.0, r) / (1 + max(0.0, r)))
 
     return half._replace(value=float(of(half.value) or 0.0), low=of(half.low), high=of(half.high))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 COUNTS = ("questions", "continuations", "trajectories", "turns")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-import typer
+from rich.console import Console
 
 from sdsearch.config.load import load_any, read
 from sdsearch.errors import SpecError, StudyError
@@ -24,13 +24,16 @@ from sdsearch.study.spec import Job, Study, jobs
 from sdsearch.study.table import differences, document, runs, save
 
 
-def study(path: Path, overrides: Sequence[str] = (), address: str | None = None) -> Comparison:
+def study(
+    path: Path, overrides: Sequence[str] = (), address: str | None = None, console: Console | None = None
+) -> Comparison:
     """Run what is missing of a study and write its results; return them.
 
-    With `address`, on a Ray cluster. Raises `SpecError` for a spec that is wrong, `CheckpointError` for a record that
-    is damaged, and `StudyError` when a run that is there has another spec or other code, when another process runs the
-    study, and, after all others have run, when a run failed.
+    With `address`, on a Ray cluster; `console` is told how it goes. Raises `SpecError` for a spec that is wrong,
+    `CheckpointError` for a record that is damaged, and `StudyError` when a run that is there has another spec or other
+    code, when another process runs the study, and, after all others have run, when a run failed.
     """
+    console = console or Console()
     loaded = load_any(path, overrides)
     if not isinstance(loaded.spec, Study):
         raise SpecError(f"{path}: kind: got {loaded.kind}, expected study (train takes experiments)")
@@ -41,13 +44,13 @@ def study(path: Path, overrides: Sequence[str] = (), address: str | None = None)
         missing = [job for job in planned if job not in done]
         place = cluster(settings, address) if address and missing else nullcontext(attempt)
         try:
-            with place as play, Board(planned, done) as board:
+            with place as play, Board(planned, done, console) as board:
                 failed = run(settings, missing, board, play)
         except KeyboardInterrupt:
             write(settings, planned, {})
             raise
         comparison = write(settings, planned, failed)
-    typer.echo(f"the table is in {settings.folder / 'table.md'}")
+    console.print(f"the table is in {settings.folder / 'table.md'}", highlight=False, markup=False, soft_wrap=True)
     if failed:
         raise StudyError(f"{len(failed)} of {len(planned)} runs failed ({', '.join(j.name for j in failed)}): {AGAIN}")
     return comparison

@@ -17,9 +17,9 @@ from sdsearch.study.spec import Job
 class Board:
     """Use as a context manager."""
 
-    def __init__(self, jobs: Sequence[Job], done: Sequence[Job], console: Console | None = None) -> None:
+    def __init__(self, jobs: Sequence[Job], done: Sequence[Job], console: Console) -> None:
         """Show `jobs`, of which `done` ran earlier."""
-        self.console = console or Console()
+        self.console = console
         self.jobs, self.finished, self.failed = jobs, list(done), list[Job]()
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 

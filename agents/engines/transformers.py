@@ -116,7 +116,8 @@ class TransformersSampler:
         if self.greedy:
             chosen = logprobs.argmax(-1, keepdim=True)
         else:
-            below = logprobs.exp().cumsum(-1, dtype=torch.float64)
+            exact = torch.float32 if logits.device.type == "mps" else torch.float64  # Apple's has no doubles
+            below = logprobs.exp().cumsum(-1, dtype=exact)
             wanted = below.new_tensor(numbers)[:, None] * below[:, -1:]
             chosen = torch.searchsorted(below, wanted, right=True).clamp_max(logits.shape[1] - 1)
         return chosen[:, 0], logprobs.gather(1, chosen)[:, 0]
@@ -139,8 +140,8 @@ class TransformersSampler:
 
 def end_tokens(policy: Weights) -> frozenset[int]:
     """Return every token that ends a turn: the tokeniser's, and those of the model's generation settings."""
-    said = getattr(policy.model.generation_config, "eos_token_id", None)
-    listed = said if isinstance(said, list) else [said]
+    ends = getattr(policy.model.generation_config, "eos_token_id", None)
+    listed = ends if isinstance(ends, list) else [ends]
     return frozenset(i for i in (policy.codec.tokenizer.eos_token_id, *listed) if i is not None)
 
 

@@ -14,7 +14,7 @@ from sdsearch.contracts.rollouts import Collector
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Fork, Group, read_groups, write_groups
 from sdsearch.errors import CheckpointError, DataError, SpecError
-from sdsearch.learning.source import Batch, Played, mixed
+from sdsearch.learning.source import Batch, Played
 from sdsearch.learning.train import train
 from sdsearch.objectives.rollouts.independent import Independent
 from sdsearch.policy.policy import Policy
@@ -83,8 +83,8 @@ def test_a_lost_episode_is_no_contrast() -> None:
     question = Question("q", "?", ("a",))
     lost = example_trajectory(question, [("search", "x")], 0.0, lost=True)
     kept = example_trajectory(question, [("answer", "a")], 1.0)
-    assert not mixed(Group(question, (kept, lost)))
-    assert mixed(Group(question, (kept, example_trajectory(question, [("answer", "b")], 0.0))))
+    assert not Group(question, (kept, lost)).mixed
+    assert Group(question, (kept, example_trajectory(question, [("answer", "b")], 0.0))).mixed
 
 
 def versions(folder: Path, name: str) -> set[int]:

@@ -106,9 +106,10 @@ class TextVectorEnv(Protocol):
         """End an episode from outside, such as for "context_full"; the next `step` pays and reports it."""
 
 
-FINAL = ("turns", "answer", "stop_reason", "outage", "metrics")
-"""What the info of an episode says at its end: its `Turn`s, one for each action; the answer, or None; why it ended;
-what went wrong, or ""; and figures by name. Where it ended as "retriever_unavailable", nothing is learned from it."""
+FINAL = ("turns", "stop_reason", "outage", "metrics")
+"""What the info of an episode says at its end: its `Turn`s, one for each action (one of the kind "answer" holds the
+answer); why it ended; what went wrong, or ""; and figures by name. Where it ended as "retriever_unavailable", nothing
+is learned from it."""
 
 
 class EnvFactory(ABC):

@@ -165,6 +165,11 @@ class Group:
         """Those that an outage did not end."""
         return tuple(t for t in self.trajectories if not t.lost)
 
+    @property
+    def mixed(self) -> bool:
+        """Whether kept trajectories earned different rewards: only then can they be told apart by them."""
+        return len({t.reward for t in self.kept}) > 1
+
 
 def kept(groups: Sequence[Group]) -> list[Trajectory]:
     """Return the kept trajectories, group after group: the order of a step's advantages."""

@@ -86,7 +86,7 @@ def score_run(
     path = run.checkpoint(number)
     if why := experiment.untrainable:
         raise ModelError(f"{folder}: {why}")
-    objective = experiment.stage(int(path.name.removeprefix("step_")) - 1).objective
+    objective = experiment.stage(int((stored or path.name).rpartition("_")[2]) - 1).objective
     methods, skipped = candidates(objective, chosen)
     dice = Random(f"fidelity/{seed}")
     pool = experiment.questions(split)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -140,41 +139,46 @@ class Learner:
                 with clock.timing("monitor"):
                     columns.see_term(name, index, given, output)
 
-        figures: defaultdict[str, float] = defaultdict(float)
-        for part in table_batches(table, step_loss.needed, self.settings.tokens_per_batch):
-            losses, logged = step_loss.losses(part, student, teach, see)
-            loss = reduce(torch.add, losses.values())
+        def apart(losses: dict[str, Tensor]) -> None:
             if gradients:
                 with clock.timing("monitor"):
                     gradients.see(losses)
-            accelerator.backward(loss)
-            for name, value in {"loss": loss.detach(), **logged}.items():
-                figures[name] += float(value)
+
+        figures: defaultdict[str, float] = defaultdict(float)
+
+        def descend() -> None:
+            for part in table_batches(table, step_loss.needed, self.settings.tokens_per_batch):
+                loss, logged = step_loss.loss(part, student, teach, see, apart)
+                accelerator.backward(loss)
+                for name, value in logged.items():
+                    figures[name] += float(value)
+
+        self.processes.attempt(descend)
         # Row weights are of the whole step, over all processes: gradients and figures add up. A process has the figures
         # of the terms that it has rows for: names differ, so whole tables are gathered.
         self.processes.sum_gradients(policy.model.parameters())
         everyone = self.processes.gather((dict(figures), drift))
-        figures, drift = defaultdict(float), Drift()
+        total, drift = defaultdict[str, float](float), Drift()
         for sums, moved in everyone:
             drift.add(moved)
             for name, figure in sums.items():
-                figures[name] += figure
+                total[name] += figure
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), self.settings.max_grad_norm)
-        figures["gradient_norm"] = float(norm)
-        figures["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        figures |= drift.figures()
+        total["gradient_norm"] = float(norm)
+        total["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        total |= drift.figures()
         if gradients:
             with clock.timing("monitor"):
-                figures |= gradients.figures(self.processes.sum)
+                total |= gradients.figures(self.processes.sum)
         elif by_term:
-            figures |= {f"grad_norm/{part.name}": float(norm) for part in step_loss.parts}
+            total |= {f"grad_norm/{part.name}": float(norm) for part in step_loss.parts}
         if norm > 0:
             # A step without contrast has nothing to say; Adam would go on in the direction of earlier ones.
             self.optimizer.step()
         self.optimizer.zero_grad()
         self.version += 1
         clock.time("train", since + elsewhere(clock) - before)
-        return dict(figures)
+        return dict(total)
 
     def warm_up(self, step: int) -> None:
         """Set the learning rate of a step."""

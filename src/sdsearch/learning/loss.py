@@ -125,9 +125,21 @@ class StepLoss:
             needed = needed | part.selection.rows
         return needed
 
-    def loss(self, rows: Tensor, logits: Score, teacher: Teach | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of `losses` and, with the rest of the figures, that sum as "loss"."""
-        losses, figures = self.losses(rows, logits, teacher)
+    def loss(
+        self,
+        rows: Tensor,
+        logits: Score,
+        teacher: Teach | None = None,
+        see: See | None = None,
+        apart: Callable[[dict[str, Tensor]], None] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of `losses` and, with the rest of the figures, that sum as "loss".
+
+        `apart` is given the losses of the terms before they are added.
+        """
+        losses, figures = self.losses(rows, logits, teacher, see)
+        if apart:
+            apart(losses)
         total = sum(losses.values(), self.table.sampler_logprob.new_zeros(()))
         return total, {"loss": total.detach(), **figures}
 
@@ -158,8 +170,11 @@ class StepLoss:
             selected = part.selection.rows[rows]
             index, mean = rows[selected], nothing
             if scored is not None and logprob is not None and len(index):
-                mine, own = (scored, logprob) if selected.all() else (scored[selected], logprob[selected])
-                mean, logged = part.loss(self.table, mine, own, index, teacher, see)
+                if not selected.all():
+                    chosen, chosen_logprob = scored[selected], logprob[selected]
+                else:
+                    chosen, chosen_logprob = scored, logprob  # no copy of all logits
+                mean, logged = part.loss(self.table, chosen, chosen_logprob, index, teacher, see)
                 figures |= logged
             losses[part.name] = part.weight * mean
             figures |= {f"{part.name}/loss": mean.detach(), f"{part.name}/rows": nothing.new_tensor(float(len(index)))}

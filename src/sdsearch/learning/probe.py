@@ -58,7 +58,7 @@ class ModelProbe(Probe):
         with self.clock.timing("score"):
             for part in (whole[wanted[whole]] for whole in table_batches(table, wanted, self.budget)):
                 logits = self.weights.score(teacher, table.at(part), hints)
-                logprobs[part.cpu()] = pick(logits, table.token[part]).double().cpu()
+                logprobs[part.cpu()] = pick(logits, table.token[part]).cpu().double()
         return _cut(logprobs, [t.sampled for t in kept(groups)])
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
@@ -91,7 +91,7 @@ class ModelProbe(Probe):
             for batch in row_batches(rows, self.budget):
                 logits = policy.logits(*zip(*batch, strict=True))
                 chosen = torch.tensor(tokens[done : done + len(logits)], device=logits.device)
-                logprobs[done : done + len(logits)] = pick(logits, chosen).double().cpu()
+                logprobs[done : done + len(logits)] = pick(logits, chosen).cpu().double()
                 done += len(logits)
         means = np.array([float(p.mean()) for p in torch.split(logprobs, [len(at) for _, _, at in rows])])
         scored, ends = [], np.cumsum([turns * answers for turns, answers in shapes])

@@ -53,7 +53,7 @@ class Processes:
             done = work()
         except SdsearchError as error:
             failed = error
-        if failure := next((error for error in self.gather(failed) if error), None):
+        if failure := next((e for e in self.gather(failed) if isinstance(e, SdsearchError)), None):
             raise failure
         return cast("T", done)
 

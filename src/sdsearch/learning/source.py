@@ -25,6 +25,8 @@ class Batch(NamedTuple):
     """Its share of the groups."""
     collector: EpisodeCollector
     """What played them and can go on from them; it has counted what that cost."""
+    dropped: Sequence[Group] = ()
+    """Groups that were played and did not pass the filter."""
 
     @property
     def clock(self) -> Clock:
@@ -55,15 +57,16 @@ class Played:
         """Play; with `filter: mixed` other questions too, until there are enough mixed groups or rounds are over."""
         collector = self.collect(number)
         wanted = len(collector.questions)
-        groups = self.strategy.collect(collector)
+        groups = [*self.strategy.collect(collector)]
         for lot in range(1, self.settings.rounds if self.settings.filter == "mixed" else 1):
-            if sum(map(mixed, groups)) >= wanted or not (others := collector.more(lot)):
+            if sum(group.mixed for group in groups) >= wanted or not (others := collector.more(lot)):
                 break
             collector.questions = others
             groups += self.strategy.collect(collector)
-        # The sort is stable: each kind stays in the order in which it was asked.
-        kept = sorted(groups, key=mixed, reverse=True)[:wanted] if self.settings.filter == "mixed" else groups
-        return Batch(kept, collector)
+        if self.settings.filter == "mixed":
+            # The sort is stable: each kind stays in the order in which it was asked.
+            groups.sort(key=lambda group: group.mixed, reverse=True)
+        return Batch(groups[:wanted], collector, groups[wanted:])
 
 
 class Stored:
@@ -99,10 +102,11 @@ class Stored:
         for step in steps:
             groups = self.run.groups(step)
             legible(f"{self.run.folder}, step {step}", groups[0], self.codec)
-            passed = [i for i, g in enumerate(groups) if g.kept and (self.settings.filter == "none" or mixed(g))]
+            passed = [i for i, g in enumerate(groups) if g.kept and (self.settings.filter == "none" or g.mixed)]
             self.places += [Place(step, i) for i in passed]
         if not self.places:
-            what = "group that passes `filter: mixed`" if steps else "trajectories of training steps"
+            mixed = "group that passes `filter: mixed` (it can be left out)"
+            what = mixed if steps else "trajectories of training steps"
             raise DataError(f"train.source: {self.run.folder} holds no {what}, expected some to learn from")
 
     def batch(self, number: int) -> Batch:
@@ -123,11 +127,6 @@ class Place(NamedTuple):
 
     step: int
     group: int
-
-
-def mixed(group: Group) -> bool:
-    """Say whether kept rollouts of a group earned different rewards."""
-    return len({t.reward for t in group.kept}) > 1
 
 
 def legible(place: str, group: Group, codec: Codec) -> None:

@@ -42,7 +42,7 @@ def loop(trainer: Trainer) -> Run:
             bars.say(f"note: {trainer.note}")
         last = done == experiment.steps or trainer.exhausted
         evaluated = {m["step"] for m in run.metrics() if "evaluate" in m}
-        if done not in evaluated and (done == 0 or last or due(done, settings.evaluate_every)):
+        if done not in evaluated and (last or done in {0, *ends} or due(done, settings.evaluate_every)):
             bars.say(trainer.evaluate(done))
         task = bars.task("train", experiment.steps)
         task.advance(done)
@@ -56,7 +56,7 @@ def loop(trainer: Trainer) -> Run:
             if last or done in ends or due(done, settings.evaluate_every):
                 bars.say(trainer.evaluate(done))
             stop = any(trainer.processes.gather(interrupt.asked))
-            if last or stop or due(done, settings.checkpoint_every):
+            if last or stop or done in ends or due(done, settings.checkpoint_every):
                 trainer.save(done)
             if stop and not last:
                 trainer.report()

@@ -64,6 +64,12 @@ class Trainer:
         set_seed(experiment.seed)
         self.experiment, self.settings, self.processes = experiment, settings, processes
         self.questions = experiment.questions("train")
+        if processes.count > 1 and len(self.questions) < settings.questions:
+            # A step would ask a question twice, and two processes play the same rollouts of it.
+            raise SpecError(
+                f"train.questions is {settings.questions} and `data.train` has {len(self.questions)}: with several "
+                "processes expected at least as many"
+            )
         self.held_out = experiment.questions("test")[: experiment.evaluate.questions]
         self.learner = Learner(experiment, processes)
         model = language_model(experiment.model, experiment.sampling, self.learner.policy)
@@ -74,9 +80,7 @@ class Trainer:
         self.note = preflight(experiment, model, self.learner.policy.positions, *prompts)
         self.run = Run(experiment.folder, experiment)
         self.sources = self.opened(model)
-        if processes.main:
-            self.run = Run.begin(experiment, resume, fresh)
-        processes.wait()
+        self.run = processes.attempt(lambda: Run.begin(experiment, resume, fresh) if processes.main else self.run)
         self.monitor, self.random_states = Monitor(experiment.monitors), RandomStates(self.learner.policy.device)
         self.holders: dict[str, Stateful] = {**self.learner.holders, "retrieval": self.env_factory}
         self.usage = Usage()
@@ -125,14 +129,15 @@ class Trainer:
         """Take groups, give credit, learn from it; return the line of metrics that was written."""
         started, stage = time.perf_counter(), self.experiment.stage(number)
         source = self.sources[max(0, stage.number - 1)]
+        self.follow()  # also where groups are stored: credits may play on from them
+        batch = self.processes.attempt(lambda: source.batch(number))
+        groups, dropped = self.processes.collect(batch.groups), self.processes.collect(batch.dropped)
         if source.sampled:
-            self.follow()
-        batch = source.batch(number)
-        groups = self.processes.collect(batch.groups)
-        with self.surviving(number):
-            bearable(groups, self.settings.max_outage_rate)
+            with self.surviving(number):
+                bearable([*groups, *dropped], self.settings.max_outage_rate)
+        credits, probe = stage.objective.credit, self.probe(batch.collector)
         with batch.clock.around("credit"):
-            advantages = step_advantages(stage.objective.credit, batch.groups, self.probe(batch.collector))
+            advantages = self.processes.attempt(lambda: step_advantages(credits, batch.groups, probe))
         updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
         figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
         if stage.objective.credit:
@@ -140,7 +145,7 @@ class Trainer:
         return self.record(number, stage, batch, groups, figures, time.perf_counter() - started, columns)
 
     def follow(self) -> None:
-        """Let the sampler take up the weights, where they have moved since it last did: only who plays needs them."""
+        """Let the sampler take up the weights, where they have moved since it last did."""
         if self.synced != self.learner.version:
             self.sampler.sync(self.learner.version)
             self.synced = self.learner.version
@@ -232,7 +237,10 @@ class Trainer:
         """Write a checkpoint."""
         if not self.processes.main:
             return
-        state = {**{name: holder.state_dict() for name, holder in self.holders.items()}, "dice": self.remembered}
+        state = {
+            **{name: holder.state_dict() for name, holder in self.holders.items()},
+            "random_states": self.remembered,
+        }
         about = {
             "spec": self.experiment.model_dump(mode="json"),
             "phase": self.experiment.stage(step - 1).number,

@@ -29,7 +29,7 @@ def behaviour(groups: Sequence[Group]) -> dict[str, float]:
     sampled = [p for t in kept for s in t.actions for p in s.logprobs]
     asked = max(1, sum(map(len, queries)))
     return {
-        "homogeneous": sum(len({t.reward for t in g.kept}) < 2 for g in groups) / len(groups),
+        "homogeneous": sum(not g.mixed for g in groups) / len(groups),
         "repeated_queries": sum(len(q) - len(set(q)) for q in queries) / asked,
         "empty_queries": sum(not any(map(str.isalnum, text)) for q in queries for text in q) / asked,
         **lengths(kept),

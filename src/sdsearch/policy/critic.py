@@ -50,7 +50,7 @@ class Critic:
         values: Numbers = []
         with torch.no_grad():
             for rows in _batches(groups, budget):
-                outputs = self.twin.logits(*zip(*rows, strict=True)).squeeze(1).double().cpu()
+                outputs = self.twin.logits(*zip(*rows, strict=True)).squeeze(1).cpu().double()
                 values += [v.numpy() for v in torch.split(outputs, [len(at) for _, _, at in rows])]
         return values
 

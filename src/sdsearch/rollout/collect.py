@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from random import Random
 
 from sdsearch.contracts.agent import AgentSession
 from sdsearch.contracts.environment import EnvFactory, TextVectorEnv
@@ -24,11 +24,15 @@ def collect(
     seed: int,
     greedy: bool = False,
     clock: Clock | None = None,
+    attempts: Counter[str] | None = None,
 ) -> list[Group]:
-    """Play `group` episodes of each question, all at once, and return one group per question, in order."""
+    """Play `group` episodes of each question, all at once, and return one group per question, in order.
+
+    Tokens are drawn from `seed`, the question and its attempt; `attempts` are those made before, counted on.
+    """
     asked = [q for q in questions for _ in range(group)]
     env, texts = begin(env_factory, asked)
-    session.reset(asked, row_seeds(seed, asked), greedy)
+    session.reset(asked, row_seeds(seed, asked, attempts), greedy)
     played = play(env, session, asked, texts, clock or Clock())
     return [Group(q, tuple(played[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
 
@@ -42,12 +46,14 @@ def continue_from(
     greedy: bool = False,
     clock: Clock | None = None,
     paired: bool = False,
+    attempts: Counter[str] | None = None,
 ) -> list[Group]:
     """Play each fork to its end `k` times, all at once, and return one group of `k` whole trajectories per fork.
 
     The environment goes on from the state at the turn's boundary, the session from the recorded tokens, which nothing
     encodes anew; what was recorded before the turn, log-probabilities included, opens each trajectory. Tokens are drawn
-    afresh from `seed`; `paired`: continuation i of every fork of a question draws the same numbers in the same turns.
+    afresh, as in `collect`; `paired`: continuation i of every fork of a question draws the same numbers in the same
+    turns.
 
     Raises `ValueError` for a turn that an episode does not have.
     """
@@ -59,7 +65,7 @@ def continue_from(
     states = [env_factory.state_at(*fork) for fork in forks]
     texts = [env.restore(i, states[i // k]) for i in range(len(asked))]
     lots = [asked[i * k : (i + 1) * k] for i in range(len(forks))] if paired else [asked]
-    session.reset(asked, [s for lot in lots for s in row_seeds(seed, lot)], greedy)
+    session.reset(asked, [s for lot in lots for s in row_seeds(seed, lot, None if paired else attempts)], greedy)
     played = play(env, session, asked, texts, clock or Clock(), pasts)
     return [Group(f.trajectory.question, tuple(played[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
 
@@ -97,24 +103,24 @@ class EpisodeCollector:
     """Other questions, as many as the step has, another lot for each number from 1."""
     clock: Clock = field(default_factory=Clock)
     usage: Usage = field(default_factory=Usage)
-    calls: int = 0
+    attempts: Counter[str] = field(default_factory=Counter)
+    """How often each question was played or gone on with: the next time it is another attempt."""
 
     def collect(self, questions: Sequence[Question], group: int) -> list[Group]:
         """Play `group` episodes of each question; see `collect`."""
-        groups = collect(self.env_factory, self.session, questions, group, self._seed(), clock=self.clock)
+        groups = collect(
+            self.env_factory, self.session, questions, group, self.seed, clock=self.clock, attempts=self.attempts
+        )
         self.usage.add(groups)
         return groups
 
     def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
         """Play each fork to its end `k` times; see `continue_from`."""
-        groups = continue_from(self.env_factory, self.session, forks, k, self._seed(), greedy, self.clock)
+        groups = continue_from(
+            self.env_factory, self.session, forks, k, self.seed, greedy, self.clock, attempts=self.attempts
+        )
         self.usage.add(groups, [f.turn for f in forks])
         return groups
-
-    def _seed(self) -> int:
-        """Return the step's seed at first, then others, drawn from it."""
-        self.calls += 1
-        return self.seed if self.calls == 1 else Random(f"{self.seed}/{self.calls}").getrandbits(32)
 
 
 def bearable(groups: Sequence[Group], most: float) -> None:

@@ -92,22 +92,22 @@ def final(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
 
     Raises `ComponentError` when something is missing.
     """
-    said = {key: value for key in FINAL if (value := told(infos, key, row)) is not ABSENT}
-    if missing := [key for key in FINAL if key not in said]:
+    record = {key: value for key in FINAL if (value := info(infos, key, row)) is not ABSENT}
+    if missing := [key for key in FINAL if key not in record]:
         raise ComponentError(
             f"the environment ended episode {row} without {', '.join(missing)} in its info, expected {', '.join(FINAL)}"
         )
-    return said
+    return record
 
 
 ABSENT = object()
 
 
-def told(infos: Mapping[str, Any], key: str, row: int) -> Any:
+def info(infos: Mapping[str, Any], key: str, row: int) -> Any:
     """Return what infos have under a key for one episode: Gymnasium keeps a column of values, and where they are."""
     column = infos.get(key)
     if isinstance(column, Mapping):
-        return {inner: value for inner in column if (value := told(column, inner, row)) is not ABSENT}
+        return {inner: value for inner in column if (value := info(column, inner, row)) is not ABSENT}
     there = infos.get(f"_{key}")
     return ABSENT if column is None or there is None or not there[row] else column[row]
 

@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from sdsearch.core.usage import Usage
 from sdsearch.errors import CheckpointError, DataError
 from sdsearch.runs import checkpoint, provenance, token_columns
 from sdsearch.runs.old_runs import ahead, free, move
-from sdsearch.runs.stored_run import StoredRun, origin
+from sdsearch.runs.stored_run import StoredRun, kind_and_step
 from sdsearch.runs.token_columns import TokenColumns, write_columns, write_hints
 from sdsearch.spec import Experiment
 
@@ -88,9 +89,7 @@ class Run(StoredRun):
         """
         mine = self.experiment.model_dump(mode="json")
         changes = spec_differences(spec, mine)
-        if len(changes) == 1 and longer(spec, mine):
-            return
-        if changes:
+        if changes and not longer(spec, mine):
             raise CheckpointError(
                 f"{where} is of another spec than this one: {'; '.join(changes)}. Resume with the spec that the run "
                 "was started with, or begin anew with --fresh, which moves it aside"
@@ -142,7 +141,7 @@ class Run(StoredRun):
         kept = "".join(json.dumps(m) + "\n" for m in self.metrics() if m["step"] <= step)
         with self.writing():
             for path in (p for kind in OF_STEPS for p in (self.folder / kind).glob("*")):
-                kind, number = origin(path.stem)
+                kind, number = kind_and_step(path.stem)
                 if path.name.startswith(".") or (kind and number > step):
                     path.unlink()
             replace(self.folder / "metrics.jsonl", lambda path: path.write_text(kept))
@@ -164,7 +163,7 @@ class Run(StoredRun):
         """
         about, state = checkpoint.load(path)
         self.check(about["spec"], path)
-        if len(state["dice"]) != processes:
+        if len(state["random_states"]) != processes:
             raise CheckpointError(
                 f"{path} was made by {len(state['dice'])} processes, got {processes}: go on with as many as before, or "
                 f"move the run aside and begin it anew:\n  {move(self.folder)}"
@@ -172,7 +171,7 @@ class Run(StoredRun):
         checkpoint.restore(path, policy)
         for name, holder in holders.items():
             holder.load_state_dict(state[name])
-        random_states.load_state_dict(state["dice"][process])
+        random_states.load_state_dict(state["random_states"][process])
         return about
 
     def spent(self, about: Mapping[str, Any]) -> Usage:
@@ -231,11 +230,14 @@ def spec_differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def longer(old: Any, new: Any) -> bool:
-    """Say whether a spec has more steps than another; of phases only the last may be longer."""
-    return final(new) > final(old)
+    """Say whether a spec is another one with more steps, and nothing else; of phases only the last may be longer."""
+    (was, before), (now, after) = final(old), final(new)
+    return after > before and not spec_differences(was, now)
 
 
-def final(spec: Any) -> int:
-    """Return the steps of a spec, or of its last phase."""
-    train = spec.get("train", {})
-    return int((train["phases"][-1] if train.get("phases") else train).get("steps", 0))
+def final(spec: Any) -> tuple[Any, int]:
+    """Return a spec without the steps of its last phase, and these."""
+    rest = deepcopy(spec)
+    last = rest.get("train", {})
+    last = last["phases"][-1] if last.get("phases") else last
+    return rest, int(last.pop("steps", 0))

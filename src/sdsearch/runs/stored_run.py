@@ -85,7 +85,7 @@ class StoredRun:
     @property
     def steps(self) -> list[int]:
         """The training steps whose trajectories are stored, counted from 1."""
-        return [number for kind, number in map(origin, self.names) if kind == "step"]
+        return [number for kind, number in map(kind_and_step, self.names) if kind == "step"]
 
     @property
     def fingerprint(self) -> str:
@@ -136,11 +136,11 @@ def stored(folder: Path, ending: str) -> list[str]:
 
     The evaluation after a step comes behind the step.
     """
-    names = [p.stem for p in folder.glob(f"[!.]*.{ending}") if origin(p.stem)[0]]
-    return sorted(names, key=lambda name: (origin(name)[1], origin(name)[0] == "evaluate"))
+    names = [p.stem for p in folder.glob(f"[!.]*.{ending}") if kind_and_step(p.stem)[0]]
+    return sorted(names, key=lambda name: (kind_and_step(name)[1], kind_and_step(name)[0] == "evaluate"))
 
 
-def origin(name: str) -> tuple[str, int]:
+def kind_and_step(name: str) -> tuple[str, int]:
     """Return what is stored under a name, and of which step: "step_12" is ("step", 12); ("", 0) for another form."""
     kind, _, number = name.rpartition("_")
     return (kind, int(number)) if number.isdecimal() else ("", 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
@@ -146,8 +147,7 @@ class Episode:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back (or forward) to a state; the question may be another one."""
-        self.question = TypeAdapter(Question).validate_python(state["question"])
-        self.turns = [TypeAdapter(Turn).validate_python(turn) for turn in state["turns"]]
+        self.question, self.turns = _records().validate_python((state["question"], state["turns"]))
         self.shown, self.stop_reason = state["shown"], state["stop_reason"]
         self.reward, self.outage = state["reward"], state["outage"]
         self._query = None
@@ -173,6 +173,11 @@ def blank(turn: Turn) -> bool:
     """Say whether a search asked for nothing: without a letter or digit, or so blank that the protocol refused it."""
     refused = (turn.kind, turn.text) == ("invalid", "empty search")
     return refused or (turn.kind == "search" and not any(map(str.isalnum, turn.text)))
+
+
+@cache
+def _records() -> TypeAdapter[tuple[Question, list[Turn]]]:
+    return TypeAdapter(tuple[Question, list[Turn]])
 
 
 def _recorded(title: str) -> str:

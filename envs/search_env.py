@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Tuple
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
@@ -197,15 +198,20 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         self._owed = np.zeros(num_envs, dtype=np.bool_)
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """Begin new episodes and return their prompts (and, where none was begun, what was shown last)."""
-        super().reset(seed=seed)
+        """Begin new episodes and return their prompts (and, where none was begun, what was shown last).
+
+        With a list of seeds each episode draws its question from its own, as a `SearchEnv` would.
+        """
+        seeds = seed if isinstance(seed, Sequence) else None
+        super().reset(seed=None if isinstance(seed, Sequence) else seed)
         given = allowed(options, "questions", "reset_mask")
         mask = self._mask(given.get("reset_mask"))
         questions = given.get("questions")
         if questions is None:
-            questions = [self.game.draw(self.np_random) for _ in range(self.num_envs)]
+            dice = [self.np_random] * self.num_envs if seeds is None else [seeding.np_random(s)[0] for s in seeds]
+            questions = [self.game.draw(d) for d in dice]
         if len(questions) != self.num_envs:
             raise ValueError(f"got {len(questions)} questions, expected one for each of {self.num_envs} episodes")
         self.episodes = [self.game.begin(q) if mask[i] else self.episodes[i] for i, q in enumerate(questions)]
@@ -233,8 +239,9 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         self.episodes[row].close(reason)
 
     def save(self, row: int) -> dict[str, Any]:
-        """Return all that `restore` needs to go on with an episode."""
-        return self.episodes[row].state()
+        """Return all that `restore` needs to go on with an episode; `paid` when its reward was."""
+        state = self.episodes[row].state()
+        return state if self._owed[row] else {**state, "paid": True}
 
     def state(self) -> dict[str, Any]:
         """Return all that `restore_all` needs, ready for JSON."""
@@ -258,13 +265,13 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
     def restore(self, row: int, state: dict[str, Any]) -> str:
         """Put one episode at a state that `save` returned, here or elsewhere; return what it was shown last.
 
-        If it has ended there, its reward counts as paid. Raises `ResetNeeded` before the first `reset`.
+        Raises `ResetNeeded` before the first `reset`.
         """
         if not self.episodes:
             raise ResetNeeded("no episode has begun: call `reset` first")
         episode = self.episodes[row] = self.game.begin(NOBODY)
         episode.restore(state)
-        self._owed[row] = episode.stop_reason is None
+        self._owed[row] = not state.get("paid", False)
         return episode.shown
 
     def _shown(self) -> tuple[str, ...]:

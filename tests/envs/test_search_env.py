@@ -176,6 +176,12 @@ def test_a_seed_fixes_the_questions() -> None:
     assert len({one.reset()[0] for _ in range(5)}) > 1
 
 
+def test_a_list_of_seeds_fixes_the_question_of_each() -> None:
+    alone = [single().reset(seed=seed)[0] for seed in (3, 6, 3)]
+    assert vector(3).reset(seed=[3, 6, 3])[0] == tuple(alone)
+    assert alone[0] == alone[2] != alone[1]
+
+
 actions = st.one_of(
     st.sampled_from(["0", "1", "5", "all", "nothing"]).map(ask),
     st.sampled_from(["number 0", "number 1", "x"]).map(reply),

@@ -141,6 +141,17 @@ def test_a_row_put_back_is_paid_once_more() -> None:
         vector().restore(0, state)
 
 
+def test_a_row_saved_between_its_end_and_its_pay_is_still_paid_and_told() -> None:
+    env, other = vector(), vector()
+    for one in (env, other):
+        one.reset(options={"questions": QUESTIONS[:3]})
+    env.end(0, "context_full")
+    other.restore(2, json.loads(json.dumps(env.save(0))))
+    infos = other.step(["hm", "hm", ""])[4]
+    assert (infos["stop_reason"][2], infos["question"][2]) == ("context_full", "0")
+    assert not other.step(["hm", "hm", ""])[4]["_question"][2]
+
+
 @quick
 @given(SCRIPTS, ENDS)
 def test_the_vector_environment_equals_single_ones_with_outages(script: list[tuple[str, ...]], ends: str) -> None:

@@ -70,6 +70,22 @@ def test_a_run_is_done_when_it_was_judged_and_saved_after_its_end(found: Compari
     assert failures(Comparison(found.study, [job], {job: "x"})).startswith("1 runs failed, 0 not run or not ended;")
 
 
+def test_an_environment_without_exact_match_and_counters_is_compared_by_its_reward(found: Comparison) -> None:
+    for job in found.jobs:
+        path = job.experiment.folder / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            if "evaluate" in line:
+                line["evaluate"] = {"tries": 3.0, "reward": line["evaluate"]["exact_match"], "outage": 0.0}
+            else:
+                line["retrieval"] = {}
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    other = Comparison(found.study, found.jobs, found.failed)
+    assert [record.final for record in other.arms["plain"].values()] == [0.4, 0.6, 0.5]
+    assert "0 outages in 0 retrievals" in dict(checklist(other))["Failures and outages"]
+    assert "| plain |" in document(other)
+
+
 def test_means_areas_and_costs(found: Comparison) -> None:
     exact_match, area = found.figures.values()
     assert [exact_match(r) for r in found.arms["plain"].values()] == [0.4, 0.6, 0.5]

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,17 @@ import pytest
 
 import sdsearch  # noqa: F401  (registers the environment)
 from sdsearch.config.component import resolve
+from sdsearch.contracts.agent import Reply
 from sdsearch.contracts.environment import Environment
-from sdsearch.core.trajectory import Turn, read_groups
+from sdsearch.core.question import Question, seeded
+from sdsearch.core.trajectory import Fork, Group, Segment, Trajectory, Turn, read_groups
 from sdsearch.envs.retrieval.bm25 import BM25
 from sdsearch.envs.search import Search
 from sdsearch.errors import ComponentError, SpecError
 from sdsearch.learning.train import train
+from sdsearch.report.table import outcome
+from sdsearch.rollout.collect import continue_from
+from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import load
 from sdsearch.testing import check_environment, example_questions
 
@@ -91,9 +96,24 @@ FAULTS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     ),
     "no metrics": (
         lambda env, given: (*given[:4], {k: v for k, v in given[4].items() if "metrics" not in k}),
-        "without metrics in its info, expected turns, answer, stop_reason, outage, metrics",
+        "without metrics in its info, expected turns, stop_reason, outage, metrics",
     ),
-    "short": (lambda env, given: (given[0][:-1], *given[1:]), r"gave \d+ observations, expected \d+"),
+    "short": (lambda env, given: (given[0][:-1], *given[1:]), r"gave the observations .*, expected \d+ texts"),
+    "no texts": (
+        lambda env, given: ([None] * env.num_envs, *given[1:]),
+        r"gave the observations \[None, .*, expected \d+ texts",
+    ),
+    "no infos": (lambda env, given: (*given[:4], None), "gave the infos None, expected a mapping"),
+    "one reward": (lambda env, given: (given[0], 1.0, *given[2:]), r"gave the rewards .*, expected \d+ finite numbers"),
+    "square": (
+        lambda env, given: (given[0], given[1][:, None], *given[2:]),
+        r"gave the rewards \[\[.*, expected \d+ finite",
+    ),
+    "not a number": (lambda env, given: (given[0], given[1] + np.nan, *given[2:]), r"gave the rewards \[nan"),
+    "numbers": (
+        lambda env, given: (*given[:3], given[3] * 1, given[4]),
+        r"gave the truncations .*, expected \d+ booleans",
+    ),
     "turns lost": (lambda env, given: (*given[:4], without_turns(given[4])), r"0 turns of (the )?\d+ actions"),
 }
 
@@ -116,6 +136,95 @@ def test_an_environment_that_breaks_the_contract_is_told_by_the_check_and_in_tra
         check_environment(game.Guess())
     with pytest.raises(ComponentError, match=said):
         train(load("guess.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"turns": (("answer", "5"),)}, "expected a list or tuple of `Turn`s"),
+        ({"stop_reason": ""}, "with stop_reason '', expected a text that is not empty"),
+        ({"outage": None}, "with outage None, expected a text"),
+        ({"metrics": {"tries": "many"}}, "with metrics .*, expected finite numbers by name"),
+        ({"metrics": {"tries": float("nan")}}, "with metrics .*, expected finite numbers by name"),
+    ],
+)
+def test_a_last_info_that_cannot_be_recorded_is_told(
+    game: Any, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], said: str
+) -> None:
+    final = game.GuessEnv.final
+    monkeypatch.setattr(game.GuessEnv, "final", lambda env, state: {**final(env, state), **wrong})
+    with pytest.raises(AssertionError, match=said):
+        check_environment(game.Guess())
+    with pytest.raises(ComponentError, match=said):
+        train(load("guess.yaml"))
+
+
+def test_what_reset_or_the_environment_lacks_is_told(game: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(game.GuessEnv, "reset", lambda env, **given: ("a", "b", "c"))
+        with pytest.raises(ComponentError, match=r"reset gave \('a', 'b', 'c'\), expected texts and infos"):
+            train(load("guess.yaml"))
+    for name in ("save", "restore", "end"):
+        with monkeypatch.context() as patch:
+            patch.delattr(game.GuessEnv, name)
+            with pytest.raises(ComponentError, match=f"GuessEnv has no {name}, expected reset, step, save, restore"):
+                train(load("guess.yaml"))
+
+
+def test_an_end_from_outside_that_ends_nothing_is_told(game: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on(game, monkeypatch)
+    prompt = "sampling.context=40"
+    with pytest.raises(ComponentError, match=r"goes on with the episodes \[.*\], expected `end` to end them"):
+        train(load("guess.yaml", [prompt, "environment.max_turns=9"]))
+
+
+def test_continuations_share_no_state(game: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The game plays on in the very mapping that `restore` is given, as an author may well write it."""
+    asked = seeded(1)
+    closed: list[int] = []
+    monkeypatch.setattr(game.GuessEnv, "close", lambda env: closed.append(env.num_envs), raising=False)
+    state = {"number": 3, "shown": "\ntoo low\n", "turns": [["search", "1"]], "stop": "", "paid": False}
+    monkeypatch.setattr(game.Guesses, "state_at", lambda self, trajectory, turn: state)
+    factory, session = game.Guess().open(), Scripted(["<search> 2 </search>"], ["<answer> 3 </answer>"])
+    moves = (Segment("prompt", "Guess"), Segment("model", "<search> 1 </search>"), Segment("observation", "too low"))
+    played = Trajectory(asked[0], (*moves, Segment("model", "hm")), (Turn("search", "1"),), "max_turns", 0.0)
+    (group,) = continue_from(factory, session, [Fork(played, 1)], 2, seed=0)
+    one = [("search", "1"), ("search", "2"), ("answer", "3")]
+    assert [[(turn.kind, turn.text) for turn in t.turns] for t in group.trajectories] == [one, one]
+    assert [t.reward for t in group.trajectories] == [1.0, 1.0]
+    assert closed == [2]
+
+
+class Scripted:
+    """Does the same in each row, turn by turn; see `sdsearch.contracts.agent.AgentSession`."""
+
+    def __init__(self, *moves: Sequence[str]) -> None:
+        self.moves = iter(moves)
+
+    def reset(self, questions: Sequence[Question], seeds: Sequence[int], greedy: bool = False) -> None: ...
+
+    def act(self, rows: Sequence[int], texts: Sequence[str]) -> list[Reply]:
+        (move,) = next(self.moves)
+        return [Reply(Segment("observation", text), Segment("model", move)) for text in texts]
+
+    def resume(self, rows: Sequence[int], pasts: Sequence[Sequence[Segment]]) -> list[Reply]:
+        return self.act(rows, [past[-1].text for past in pasts])
+
+
+def test_figures_that_come_and_go_are_averaged_and_tabled() -> None:
+    """An environment may know a figure of some episodes only."""
+    question = Question("q", "", ("a",))
+
+    def evaluated(*metrics: dict[str, float], stop: str = "answered") -> dict[str, float]:
+        return mean([Group(question, tuple(Trajectory(question, (), (), stop, 0.5, m) for m in metrics))])
+
+    before, after = evaluated({"off": 1.0}, {}, {"off": 3.0}), evaluated({})
+    assert before == {"off": 2.0, "reward": 0.5, "outage": 0.0}
+    lost = evaluated({"off": 1.0}, stop="retriever_unavailable")
+    assert (set(lost), lost["outage"]) == ({"off", "reward", "outage"}, 1.0)
+    table = outcome([{"step": 0, "evaluate": before}, {"step": 1, "evaluate": after}])
+    assert table is not None
+    assert {name: [str(v) for v in values] for name, values in table.rows}["off"] == ["2.0", "nan"]
 
 
 def pays_twice(game: Any, patch: pytest.MonkeyPatch) -> None:
@@ -157,6 +266,10 @@ def forgets(game: Any, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(game.GuessEnv, "save", lambda env, row: {**env.games[row], "number": 0, "turns": []})
 
 
+def loses_the_end(game: Any, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(game.GuessEnv, "save", lambda env, row: {**env.games[row], "stop": ""})
+
+
 def goes_on(game: Any, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(game.GuessEnv, "end", lambda env, row, reason: None)
 
@@ -174,6 +287,7 @@ def misremembers(game: Any, patch: pytest.MonkeyPatch) -> None:
         (looks_aside, "beside episodes that act otherwise|alone"),
         (forgets, "after a restore before turn"),
         (goes_on, "got no end of an episode in the step after `end`"),
+        (loses_the_end, "got 'no end' when saved between `end` and the step that reports it"),
         (misremembers, "from `state_at` before turn 0, expected what `save` said then"),
     ],
 )

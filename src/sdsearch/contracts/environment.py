@@ -105,6 +105,9 @@ class TextVectorEnv(Protocol):
     def end(self, row: int, reason: str) -> None:
         """End an episode from outside, such as for "context_full"; the next `step` pays and reports it."""
 
+    def close(self) -> None:
+        """Release what this environment alone holds, such as processes; called when its episodes are played."""
+
 
 FINAL = ("turns", "stop_reason", "outage", "metrics")
 """What the info of an episode says at its end: its `Turn`s, one for each action (one of the kind "answer" holds the

@@ -38,7 +38,8 @@ def longest_prompt(env_factory: EnvFactory, codec: Codec, questions: Sequence[Qu
     """Begin an episode of each question, and return the one whose prompt takes the most tokens."""
     longest: list[tuple[int, int, str]] = []
     for start in range(0, len(questions), AT_ONCE):
-        _, texts = begin(env_factory, questions[start : start + AT_ONCE])
+        env, texts = begin(env_factory, questions[start : start + AT_ONCE])
+        env.close()
         longest += [(-len(text), start + i, text) for i, text in enumerate(texts)]
         longest = sorted(longest)[:LONGEST]
     openings = [Opening(questions[i], Segment("prompt", text, codec.prompt(text))) for _, i, text in longest]

@@ -26,7 +26,7 @@ from sdsearch.monitoring.monitor import Monitor
 from sdsearch.policy.policy import language_model
 from sdsearch.report.page import page
 from sdsearch.rollout.collect import EpisodeCollector, bearable
-from sdsearch.rollout.evaluate import evaluate, mean
+from sdsearch.rollout.evaluate import evaluate, headline, mean
 from sdsearch.rollout.order import choose, step_seed
 from sdsearch.runs import checkpoint
 from sdsearch.runs.fingerprints import compare, fingerprints
@@ -208,7 +208,7 @@ class Trainer:
         self.write(metrics, f"evaluate_{step}", groups)
         self.report()
         self.remember()
-        name = "exact_match" if "exact_match" in figures else "reward"
+        name = headline(figures)
         return f"step {step}: held-out {name.replace('_', ' ')} {figures[name]:.3f}"
 
     def retrievals(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sdsearch.report.table import phase_ends
+from sdsearch.rollout.evaluate import headline
 
 POINTS = 400
 """Most points of a line: a long run is thinned evenly, its last step stays."""
@@ -123,14 +124,14 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]], path: Path, title: str)
 
     trained = [(m["step"], m["train"]["reward"]) for m in metrics if "train" in m]
     evaluations = [(m["step"], m["evaluate"]) for m in metrics if "evaluate" in m]
-    held_out = "exact_match" if evaluations and "exact_match" in evaluations[0][1] else "reward"
+    held_out = headline(evaluations[0][1]) if evaluations else ""
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if trained:
         axes.plot(*zip(*trained, strict=True), color="#9aa7b1", linewidth=1, label="training reward")
     if evaluations:
-        points = [(step, figures[held_out]) for step, figures in evaluations]
+        points = [(step, figures.get(held_out, nan)) for step, figures in evaluations]
         label = f"{held_out.replace('_', ' ')}, held-out questions"
         axes.plot(*zip(*points, strict=True), color="#c2452d", marker="o", label=label)
     axes.set(xlabel="step", ylabel="mean over episodes", ylim=(0, 1), title=title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -39,7 +40,8 @@ def outcome(metrics: Sequence[Mapping[str, Any]]) -> Outcome | None:
     when = when if len(when) > 1 else when | {"after": max(evaluations)}
     first = evaluations[when["before"]]
     names = [f for f in FIGURES if f in first] or list(first)
-    rows = ((LABELS.get(f, f), tuple(evaluations[step][f] for step in when.values())) for f in names)
+    columns = [evaluations[step] for step in when.values()]
+    rows = ((LABELS.get(f, f), tuple(column.get(f, nan) for column in columns)) for f in names)
     return Outcome(tuple(when), tuple(rows))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from sdsearch.contracts.agent import AgentSession
@@ -12,7 +14,7 @@ from sdsearch.core.question import SEED, Question
 from sdsearch.core.trajectory import Fork, Group
 from sdsearch.core.usage import Clock, Usage
 from sdsearch.errors import ComponentError, RetrieverUnavailable
-from sdsearch.rollout.driver import play
+from sdsearch.rollout.driver import all_texts, play
 from sdsearch.rollout.order import row_seeds
 
 
@@ -32,8 +34,9 @@ def collect(
     """
     asked = [q for q in questions for _ in range(group)]
     env, texts = begin(env_factory, asked)
-    session.reset(asked, row_seeds(seed, asked, attempts), greedy)
-    played = play(env, session, asked, texts, clock or Clock())
+    with closing(env):
+        session.reset(asked, row_seeds(seed, asked, attempts), greedy)
+        played = play(env, session, asked, texts, clock or Clock())
     return [Group(q, tuple(played[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
 
 
@@ -61,28 +64,39 @@ def continue_from(
     asked = [f.trajectory.question for f in forks for _ in range(k)]
     if not asked:
         return [Group(f.trajectory.question, ()) for f in forks]
-    env, _ = begin(env_factory, asked)
     states = [env_factory.state_at(*fork) for fork in forks]
-    texts = [env.restore(i, states[i // k]) for i in range(len(asked))]
     lots = [asked[i * k : (i + 1) * k] for i in range(len(forks))] if paired else [asked]
-    session.reset(asked, [s for lot in lots for s in row_seeds(seed, lot, None if paired else attempts)], greedy)
-    played = play(env, session, asked, texts, clock or Clock(), pasts)
+    env, _ = begin(env_factory, asked)
+    with closing(env):
+        # Each row its own: an environment may play on in the very state that it was given.
+        texts = [env.restore(i, deepcopy(states[i // k])) for i in range(len(asked))]
+        session.reset(asked, [s for lot in lots for s in row_seeds(seed, lot, None if paired else attempts)], greedy)
+        played = play(env, session, asked, texts, clock or Clock(), pasts)
     return [Group(f.trajectory.question, tuple(played[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
 
 
 def begin(env_factory: EnvFactory, questions: Sequence[Question]) -> tuple[TextVectorEnv, Sequence[str]]:
     """Return an environment whose episodes are about some questions, and what they show at first.
 
-    Raises `ComponentError` when that is not one text for each.
+    Raises `ComponentError` when that is not one text for each, or it lacks a method.
     """
     env = env_factory(len(questions))
+    if missing := [name for name in METHODS if not callable(getattr(env, name, None))]:
+        raise ComponentError(f"{type(env).__qualname__} has no {', '.join(missing)}, expected {', '.join(METHODS)}")
     if questions[0].kind == SEED:
-        texts, _ = env.reset(seed=[int(q.id) for q in questions])
+        begun = env.reset(seed=[int(q.id) for q in questions])
     else:
-        texts, _ = env.reset(options={"questions": list(questions)})
-    if len(texts) != len(questions) or not all(isinstance(text, str) for text in texts):
+        begun = env.reset(options={"questions": list(questions)})
+    if not isinstance(begun, tuple) or len(begun) != 2:
+        raise ComponentError(f"the environment's reset gave {begun!r:.80}, expected texts and infos")
+    texts = begun[0]
+    if not all_texts(texts, len(questions)):
         raise ComponentError(f"the environment's reset gave {texts!r:.80}, expected {len(questions)} texts")
     return env, texts
+
+
+METHODS = ("reset", "step", "save", "restore", "end", "close")
+"""What an environment must have; see `sdsearch.contracts.environment.TextVectorEnv`."""
 
 
 @dataclass

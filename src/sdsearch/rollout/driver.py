@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from sdsearch.contracts.agent import AgentSession, Reply
 from sdsearch.contracts.environment import FINAL, TextVectorEnv
 from sdsearch.core.question import Question
-from sdsearch.core.trajectory import Segment, Trajectory
+from sdsearch.core.trajectory import Segment, Trajectory, Turn
 from sdsearch.core.usage import Clock
 from sdsearch.errors import ComponentError
 
@@ -42,11 +44,12 @@ def play(
         acted = session.resume(live, pasts) if pasts else session.act(live, [texts[i] for i in live])
         pasts = None
         clock.time("generate", since)
-        actions = [""] * count
+        actions, full = [""] * count, []
         for i, reply in zip(live, acted, strict=True):
             segments[i].append(reply.context)
             if reply.action is None:
                 env.end(i, "context_full")
+                full.append(i)
             else:
                 segments[i].append(reply.action)
                 replies[i].append(reply)
@@ -56,6 +59,8 @@ def play(
         clock.time("retrieve", since)
         rewards += paid
         over = terminated | truncated
+        if going := [i for i in full if not over[i]]:
+            raise ComponentError(f"the environment goes on with the episodes {going}, expected `end` to end them")
         records |= {i: final(infos, i) for i in live if over[i]}
         live = [i for i in live if not over[i]]
     return [
@@ -90,14 +95,41 @@ def trajectory(
 def final(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
     """Return what the infos of a vector environment say of an episode that has ended.
 
-    Raises `ComponentError` when something is missing.
+    Raises `ComponentError` when something is missing or is not what `FINAL` says.
     """
+    if not isinstance(infos, Mapping):
+        raise ComponentError(f"the environment's step gave the infos {infos!r:.80}, expected a mapping")
     record = {key: value for key in FINAL if (value := info(infos, key, row)) is not ABSENT}
     if missing := [key for key in FINAL if key not in record]:
         raise ComponentError(
             f"the environment ended episode {row} without {', '.join(missing)} in its info, expected {', '.join(FINAL)}"
         )
+    for key, (fits, expected) in EXPECTED.items():
+        if not fits(record[key]):
+            raise ComponentError(
+                f"the environment ended episode {row} with {key} {record[key]!r:.80}, expected {expected}"
+            )
     return record
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, Real) and isfinite(value)
+
+
+def _turns(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(turn, Turn) for turn in value)
+
+
+EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "turns": (_turns, "a list or tuple of `Turn`s"),
+    "stop_reason": (lambda reason: isinstance(reason, str) and reason != "", "a text that is not empty"),
+    "outage": (lambda outage: isinstance(outage, str), "a text"),
+    "metrics": (
+        lambda found: isinstance(found, Mapping) and all(map(_finite, found.values())),
+        "finite numbers by name",
+    ),
+}
+"""What each part of a record has to be."""
 
 
 ABSENT = object()
@@ -112,14 +144,33 @@ def info(infos: Mapping[str, Any], key: str, row: int) -> Any:
     return ABSENT if column is None or there is None or not there[row] else column[row]
 
 
+def all_texts(given: Any, count: int) -> bool:
+    """Say whether this is a text for each of `count` episodes."""
+    return isinstance(given, list | tuple) and len(given) == count and all(isinstance(text, str) for text in given)
+
+
 def shaped(given: Any, count: int) -> Any:
-    """Return what `step` gave. Raises `ComponentError` unless it is five things of one entry for each episode."""
+    """Return what `step` gave, numbers and flags as arrays.
+
+    Raises `ComponentError` unless it is five things: texts, finite rewards and two kinds of flags, one for each
+    episode, and infos. A reward that is no number would pass through credit and loss into the weights.
+    """
     if not isinstance(given, tuple) or len(given) != 5:
         raise ComponentError(
             f"the environment's step gave {given!r:.80}, expected observations, rewards, terminations, truncations "
             "and infos"
         )
-    for name, part in zip(("observations", "rewards", "terminations", "truncations"), given[:4], strict=True):
-        if len(part) != count:
-            raise ComponentError(f"the environment's step gave {len(part)} {name}, expected {count}")
-    return given
+    texts, *numbers, infos = given
+    if not all_texts(texts, count):
+        raise ComponentError(f"the environment's step gave the observations {texts!r:.80}, expected {count} texts")
+    rewards, terminated, truncated = (np.asarray(part) for part in numbers)
+    if rewards.shape != (count,) or rewards.dtype.kind not in "biuf" or not np.isfinite(rewards).all():
+        raise ComponentError(
+            f"the environment's step gave the rewards {rewards.tolist()!r:.80}, expected {count} finite numbers"
+        )
+    for name, flags in (("terminations", terminated), ("truncations", truncated)):
+        if flags.shape != (count,) or flags.dtype != np.bool_:
+            raise ComponentError(
+                f"the environment's step gave the {name} {flags.tolist()!r:.80}, expected {count} booleans"
+            )
+    return texts, rewards, terminated, truncated, infos

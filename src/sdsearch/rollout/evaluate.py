@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sdsearch.contracts.agent import AgentSession
 from sdsearch.contracts.environment import EnvFactory
@@ -13,6 +13,11 @@ from sdsearch.rollout.collect import bearable, collect
 
 FIGURES = ("exact_match", "f1", "searches", "gold_recall", "invalid")
 """What an evaluation of searches reports, in the order of its tables; other environments have figures of their own."""
+
+
+def headline(figures: Mapping[str, float]) -> str:
+    """Return the name of the figure that stands for an evaluation: the exact match, or else the reward."""
+    return "exact_match" if "exact_match" in figures else "reward"
 
 
 def evaluate(
@@ -37,10 +42,13 @@ def evaluate(
 
 
 def mean(groups: Sequence[Group]) -> dict[str, float]:
-    """Return the mean of each figure over all episodes that an outage did not end, and the share that one did."""
+    """Return the mean of each figure over all episodes that an outage did not end, and the share that one did.
+
+    A figure that some of them lack is the mean over those that have it; NaN where none is left.
+    """
     episodes = [t for g in groups for t in g.trajectories]
     kept = [t for t in episodes if not t.lost]
-    names = dict.fromkeys(n for t in kept for n in t.metrics) if kept else FIGURES
+    names = dict.fromkeys(n for t in episodes for n in t.metrics)
     figures = {n: _mean([t.metrics[n] for t in kept if n in t.metrics]) for n in names}
     figures["reward"] = _mean([t.reward for t in kept])
     figures["outage"] = 1 - len(kept) / len(episodes) if episodes else 0.0

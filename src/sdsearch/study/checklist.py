@@ -127,7 +127,7 @@ def failures(comparison: Comparison) -> str:
     """Count what went wrong."""
     missing = sum(not r.done and r.job not in comparison.failed for r in comparison.every.values())
     asked = [line["retrieval"] for r in comparison.every.values() for line in r.lines if "retrieval" in line]
-    outages, calls = (sum(a[name] for a in asked) for name in ("outages", "calls"))
+    outages, calls = (sum(a.get(name, 0) for a in asked) for name in ("outages", "calls"))
     warned = listed(
         f"{w['limit']} in {r.job.name}"
         for r in comparison.every.values()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sdsearch.core.usage import Usage
+from sdsearch.rollout.evaluate import headline
 from sdsearch.runs.stored_run import StoredRun
 from sdsearch.study.spec import Job
 
@@ -22,6 +23,7 @@ class Point(NamedTuple):
     tokens: float
     seconds: float
     exact_match: float
+    """The reward, where the environment knows no exact match."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,8 @@ class Record:
     def points(self) -> list[Point]:
         """The evaluations, in order."""
         spent = {0: Usage(), **{line["step"]: Usage(**line["spent"]) for line in self.trained}}
-        evaluations = ((line["step"], line["evaluate"]["exact_match"]) for line in self.lines if "evaluate" in line)
-        return [Point(steps=s, exact_match=em, **spent[s].record()) for s, em in evaluations]
+        evaluations = ((line["step"], line["evaluate"]) for line in self.lines if "evaluate" in line)
+        return [Point(steps=s, exact_match=e[headline(e)], **spent[s].record()) for s, e in evaluations]
 
     @property
     def final(self) -> float:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from sdsearch.contracts.environment import FINAL, EnvFactory, Environment, TextVectorEnv
 from sdsearch.core.question import Question, seeded
-from sdsearch.core.trajectory import Role, Segment, Trajectory, Turn
+from sdsearch.core.trajectory import Role, Segment, Trajectory
 from sdsearch.errors import ComponentError
 from sdsearch.rollout.collect import begin
 from sdsearch.rollout.driver import final, shaped
@@ -118,10 +117,6 @@ def _step(env: TextVectorEnv, actions: Sequence[str]) -> Any:
         given = shaped(env.step(actions), len(actions))
     except ComponentError as error:
         raise AssertionError(str(error)) from error
-    assert all(isinstance(text, str) for text in given[0]), f"got the observations {given[0]!r:.80}, expected texts"
-    assert np.isfinite(np.asarray(given[1], float)).all(), f"got the rewards {given[1]}, expected finite numbers"
-    for name, flags in (("terminations", given[2]), ("truncations", given[3])):
-        assert np.asarray(flags).dtype == np.bool_, f"got the {name} {flags!r:.80}, expected booleans"
     return given
 
 
@@ -135,13 +130,7 @@ def _final(infos: Mapping[str, Any], row: int) -> Mapping[str, Any]:
 def _check_record(episode: Played, row: int) -> None:
     record, count = episode.record, len(episode.moments)
     turns = list(record["turns"])
-    assert all(isinstance(turn, Turn) for turn in turns), f"got the turns {turns!r:.80}, expected `Turn`s"
     assert len(turns) == count, f"got {len(turns)} turns of the {count} actions in episode {row}, expected one for each"
-    for key in ("stop_reason", "outage"):
-        assert isinstance(record[key], str), f"got the {key} {record[key]!r:.80}, expected a text"
-    assert record["stop_reason"], f"got no stop_reason of episode {row}, expected why it ended"
-    wrong = {n: v for n, v in record["metrics"].items() if not np.isfinite(float(v))}
-    assert not wrong, f"got the metrics {wrong}, expected finite numbers"
     json.dumps([[asdict(turn) for turn in turns], *(record[key] for key in ("stop_reason", "outage"))])
 
 
@@ -194,8 +183,14 @@ def _check_states(env_factory: EnvFactory, other: Question, question: Question, 
 def _check_end(env_factory: EnvFactory, asked: Sequence[Question]) -> None:
     env, _ = _begun(env_factory, asked)
     env.end(1, "context_full")
+    state = json.dumps(env.save(1))
     _, _, terminated, truncated, infos = _step(env, [""] * len(asked))
     assert terminated[1] or truncated[1], "got no end of an episode in the step after `end`, expected it then"
     record = _final(infos, 1)
     assert record["stop_reason"] == "context_full", f"got {record['stop_reason']!r}, expected the reason given to `end`"
     assert len(record["turns"]) == 0, f"got {len(record['turns'])} turns of an episode without an action, expected none"
+    other, _ = _begun(env_factory, [asked[0]])
+    other.restore(0, json.loads(state))
+    _, _, terminated, truncated, infos = _step(other, [""])
+    again = _final(infos, 0)["stop_reason"] if terminated[0] or truncated[0] else "no end"
+    assert again == "context_full", f"got {again!r} when saved between `end` and the step that reports it"

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from sdsearch.core.trajectory import read_groups
-from sdsearch.errors import RetrieverUnavailable
+from sdsearch.errors import RetrieverUnavailable, SpecError
 from sdsearch.learning.processes import Processes
 from sdsearch.learning.train import train
+from sdsearch.learning.trainer import Trainer
 from sdsearch.runs.folder import Run
 from sdsearch.spec import load
 
@@ -106,6 +107,13 @@ def test_what_fails_in_one_process_fails_in_all() -> None:
             process.attempt(work)
     fine.parts = [None, None]
     assert fine.attempt(lambda: 3) == 3
+
+
+def test_one_question_for_two_processes_is_refused(spec: Path) -> None:
+    """Both would play the same rollouts of it."""
+    two = Apart(0, 2)
+    with pytest.raises(SpecError, match=r"train\.questions is 6 and `data\.train` has 5: with several processes"):
+        Trainer(load(spec, ["train.questions=6"]), two)
 
 
 def lines(folder: Path, kind: str) -> list[dict[str, float]]:

@@ -74,6 +74,13 @@ def test_mixed_groups_are_asked_for_until_there_are_enough() -> None:
     assert collector.asked == ["a", "m1", "b", "c", "m2", "m3", "m4"], "the fourth lot is not needed"
 
 
+def test_what_does_not_pass_is_not_forgotten() -> None:
+    """A retriever that is down in groups which the filter drops is down all the same."""
+    batch = played(Told(LOTS), filter="mixed", rounds=9)
+    assert [g.question.id for g in batch.dropped] == ["m4", "a", "b", "c"]
+    assert list(played(Told(LOTS)).dropped) == []
+
+
 def test_groups_alike_fill_up_when_the_rounds_are_over() -> None:
     assert ids(played(Told(LOTS), filter="mixed", rounds=2)) == ["m1", "m2", "a"]
     assert ids(played(Told(LOTS[:1]), filter="mixed", rounds=9)) == ["m1", "a", "b"]
@@ -273,6 +280,19 @@ def test_a_run_of_phases_resumes_in_its_phase(phased: Path, step: int) -> None:
     drop = ("seconds", "retrieval", "spent")
     lines = [[{k: v for k, v in m.items() if k not in drop} for m in metrics(f, "train")] for f in (straight, stopped)]
     assert lines[0] == lines[1]
+
+
+def test_a_phase_leaves_a_checkpoint_and_its_evaluation_is_made_up_for(phased: Path) -> None:
+    experiment = load(phased, ["train.checkpoint_every=0"])
+    folder = train(experiment).folder
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step_2", "step_5"]
+    shutil.rmtree(folder / "checkpoints" / "step_5")
+    record = folder / "metrics.jsonl"
+    lines = [line for line in record.read_text().splitlines() if json.loads(line)["step"] <= 2]
+    assert "evaluate" in json.loads(lines.pop())
+    record.write_text("\n".join(lines) + "\n")
+    train(experiment, resume=True)
+    assert [m["step"] for m in metrics(folder, "evaluate")] == [0, 2, 5]
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,25 @@ def test_an_agent_without_weights_cannot_be_trained(spec: Path) -> None:
 
 
 def test_questions_go_round_in_shuffled_epochs() -> None:
-    questions = [Question(str(i), "", ("a",)) for i in range(5)]
-    asked = [q.id for step in range(5) for q in choose(questions, step, 2, seed=7)]
-    assert sorted(asked[:5]) == sorted(asked[5:]) == list("01234")
-    assert asked[:5] != asked[5:]
-    assert [q.id for q in choose(questions, 0, 12, seed=7)][:10] == asked
+    def asked(count: int, steps: int) -> list[str]:
+        return [q.id for step in range(steps) for q in choose(questions, step, count, seed=7)]
+
+    questions = [Question(str(i), "", ("a",)) for i in range(6)]
+    epochs = [asked(2, 9)[i : i + 6] for i in (0, 6, 12)]
+    assert [sorted(epoch) for epoch in epochs] == [list("012345")] * 3
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    # Two are left over in each epoch: no step begins in one and ends in the next, so none asks a question twice.
+    assert all(len({q.id for q in choose(questions, step, 4, seed=7)}) == 4 for step in range(9))
+    # Where there are too few questions for a step it begins again.
+    assert asked(15, 1) == [*asked(6, 1), *asked(6, 1), *asked(6, 1)[:3]]
+
+
+def test_further_questions_of_a_step_are_others() -> None:
+    questions = [Question(str(i), "", ("a",)) for i in range(9)]
+    lots = [[q.id for q in choose(questions, 3, 4, 7, lot)] for lot in range(4)]
+    assert [len(lot) for lot in lots] == [4, 4, 1, 0]
+    assert len({i for lot in lots for i in lot}) == 9
+    assert lots != [[q.id for q in choose(questions, 4, 4, 7, lot)] for lot in range(4)]
 
 
 def test_the_student_never_sees_the_hint(spec: Path) -> None:

@@ -19,7 +19,7 @@ from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.policy.policy import Policy, language_model
-from sdsearch.rollout.collect import bearable, collect, continue_from
+from sdsearch.rollout.collect import EpisodeCollector, bearable, collect, continue_from
 from sdsearch.warmstart.command import Hinted
 
 HOPS = (Hop("Airport 1", "city", "Rome", "a1"), Hop("Rome", "country", "Italy", "r"))
@@ -80,6 +80,11 @@ def forks(groups: Sequence[Group]) -> list[Fork]:
     return [Fork(t, turn) for g in groups for t in g.trajectories for turn in range(len(t.actions))]
 
 
+def drawn(groups: Sequence[Group]) -> list[list[tuple[int, ...]]]:
+    """Return the tokens of every turn; log-probabilities have other last bits in another batch."""
+    return [[s.tokens for s in t.actions] for g in groups for t in g.trajectories]
+
+
 def test_groups_come_in_order(session: PolicySession) -> None:
     groups = collect(searching, session, QUESTIONS, 2, seed=5)
     assert [g.question for g in groups] == QUESTIONS
@@ -88,6 +93,24 @@ def test_groups_come_in_order(session: PolicySession) -> None:
     assert (
         collect(searching, session, QUESTIONS, 2, seed=5) == groups != collect(searching, session, QUESTIONS, 2, seed=6)
     )
+
+
+def test_what_a_question_gets_depends_on_nothing_but_its_attempts(session: PolicySession) -> None:
+    def collector(*questions: Question) -> EpisodeCollector:
+        return EpisodeCollector(searching, session, questions, 2, 5, 0)
+
+    alone, beside = collector(QUESTIONS[1]), collector(*QUESTIONS)
+    first, several = alone.collect([QUESTIONS[1]], 2), beside.collect(QUESTIONS, 2)
+    assert drawn(first) == drawn(several[1:2]) == drawn(collect(searching, session, [QUESTIONS[1]], 2, seed=5))
+    # Others are played in between; a third attempt is the third all the same, and none is drawn twice.
+    beside.collect([QUESTIONS[0]], 3)
+    third = alone.collect([QUESTIONS[1]], 1)
+    assert drawn(third) == drawn(beside.collect([QUESTIONS[1]], 1))
+    assert drawn(third) == drawn(collect(searching, session, [QUESTIONS[1]], 3, seed=5))[2:]
+    fork, other = Fork(first[0].trajectories[0], 1), Fork(several[0].trajectories[0], 1)
+    grown = alone.continue_from([fork], 2)
+    assert drawn(grown) == drawn(beside.continue_from([other, fork], 2)[1:]) != drawn(first)
+    assert len({str(tokens) for tokens in (*drawn(first), *drawn(third), *drawn(grown))}) == 5
 
 
 def test_going_on_from_turn_zero_is_the_rollout_itself(session: PolicySession) -> None:

@@ -97,6 +97,23 @@ def test_another_spec_is_refused_and_the_differing_keys_are_named(spec: Path, tm
     assert Run.begin(load(spec, [f"out={moved}"]), resume=True).folder == moved / "small" / "0"
 
 
+def test_of_phases_only_the_last_may_be_longer(spec: Path) -> None:
+    def phased(*phases: tuple[int, str]) -> Experiment:
+        made = [f"{{steps: {n}, objective: {{credit: [constant], terms: [clipped_pg, {term}]}}}}" for n, term in phases]
+        return load(spec, ["objective=null", "train.steps=null", f"train.phases=[{', '.join(made)}]"])
+
+    Run.begin(phased((4, "kl"), (4, "kl")))
+    for other in (
+        [(4, "kl"), (9, "entropy")],
+        [(5, "kl"), (4, "kl")],
+        [(4, "kl"), (4, "kl"), (9, "kl")],
+        [(9, "kl")],
+    ):
+        with pytest.raises(CheckpointError, match=r"another spec than this one: train\.phases"):
+            Run.begin(phased(*other), resume=True)
+    assert Run.begin(phased((4, "kl"), (9, "kl")), resume=True).spec.read_text().count("steps: 9") == 1
+
+
 VALUES = st.recursive(
     st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),

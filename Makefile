@@ -7,8 +7,9 @@ READY := .venv/.ready
 run: $(READY)
 	$(BIN)/sdsearch train specs/sd_search.yaml --fresh
 
+# A process a core, each with one thread: threads that outnumber the cores wait for each other.
 test: $(READY)
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -q -m slow

@@ -15,6 +15,9 @@ from sdsearch.contracts.data import Corpus, Dataset
 from sdsearch.core.question import Passage, Question
 from sdsearch.errors import DataError
 
+LARGE, FIRST = 64 * 2**20, 1000
+"""Bytes of a file that is looked at in part, and records of it that are."""
+
 
 class JsonlPassages(Corpus):
     """One passage a line: `{id, contents}` whose first line is the title (Search-R1), or `{id, title, text}`.
@@ -26,6 +29,13 @@ class JsonlPassages(Corpus):
     """The file; a relative path starts at the working directory."""
     limit: int | None = Field(None, ge=1)
     """Read only so many passages."""
+
+    def inspect(self) -> str | None:
+        """Read the beginning of a large file, and all of another."""
+        if not self.path.is_file() or self.path.stat().st_size <= LARGE:
+            return super().inspect()
+        size = self.path.stat().st_size / 1e9
+        return f"{len(unique(self.path, FIRST, passage)):,} passages at the beginning of {size:.1f} GB"
 
     def passages(self) -> Sequence[Passage]:
         return unique(self.path, self.limit, passage)

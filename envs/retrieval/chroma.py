@@ -85,6 +85,15 @@ class Chroma(Retriever):
     batch_size: int = Field(512, ge=1)
     """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
 
+    def inspect(self) -> str | None:
+        folder = self.path.expanduser() if self.path else None
+        if self.host:
+            self._connect(folder).heartbeat()
+            return f"the server {self.host}:{self.port} answers"
+        if folder and folder.exists():
+            return f"{folder} holds {len(self._connect(folder).list_collections())} indexes"
+        return f"no index yet, it is built in {folder}" if folder else "an index in memory, built by each run"
+
     def open(self) -> ChromaSearcher:
         """Open the index, or build it first; an interrupted build goes on with the vectors that it has.
 

@@ -150,16 +150,20 @@ def check(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print where each value was written, line by line.")
     ] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Open the files, the tokeniser and the servers that it names, too.")
+    ] = False,
 ) -> None:
     """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1).
 
-    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it. A spec that is no
-    experiment says with `kind` what it is.
+    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it. With --data so does what
+    its files and servers hold. A spec that is no experiment says with `kind` what it is.
     """
     from sdsearch.config.called import called
     from sdsearch.config.explain import listing, origins
     from sdsearch.config.load import load_any
     from sdsearch.config.yaml import write
+    from sdsearch.spec import Experiment
 
     resolved, wrong = [], []
     for path in specs:
@@ -170,8 +174,16 @@ def check(
 
                 jobs(spec)
             shown = listing(origins(spec.plain(), spec.root)) if explain else write(spec.plain())
-            runs = "".join(f"# runs {name}\n" for name in called(spec.spec))
-            resolved.append(f"# {path}\n{runs}{shown}")
+            notes = [f"runs {name}" for name in called(spec.spec)]
+            if data and isinstance(spec.spec, Experiment):
+                from sdsearch.inputs import inputs
+
+                for where, found, fault in inputs(spec.spec):
+                    if fault:
+                        wrong.append(f"{path}: {where}: {fault}")
+                    else:
+                        notes.append(f"{where}: {found}")
+            resolved.append("\n".join(f"# {line}" for line in (path, *notes)) + f"\n{shown}")
         except SpecError as error:
             wrong.append(str(error))
     if not quiet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pydantic import BaseModel
 
@@ -13,23 +13,23 @@ OURS = "sdsearch."
 
 def called(spec: object) -> list[str]:
     """Return the dotted paths of code outside of this package that a spec names, each once, in its order."""
-    paths = [path for part in parts(spec) for path in (*_own(part), *part.calls)]
+    paths = [path for _, part in parts(spec) for path in (*_own(part), *part.calls)]
     return list(dict.fromkeys(paths))
 
 
-def parts(value: object) -> Iterator[Component]:
-    """Return every component in a spec, however deep."""
+def parts(value: object, where: str = "") -> Iterator[tuple[str, Component]]:
+    """Yield every component in a spec, however deep, and where it stands: "objective.terms.1.hint"."""
     if isinstance(value, Component):
-        yield value
-    inner: object = ()
+        yield where, value
+    inner: Iterable[tuple[object, object]] = ()
     if isinstance(value, BaseModel):
-        inner = dict(value).values()
+        inner = dict(value).items()
     elif isinstance(value, dict):
-        inner = value.values()
+        inner = value.items()
     elif isinstance(value, list | tuple):
-        inner = value
-    for part in inner:  # type: ignore[attr-defined]
-        yield from parts(part)
+        inner = enumerate(value)
+    for key, part in inner:
+        yield from parts(part, f"{where}.{key}".lstrip("."))
 
 
 def _own(part: Component) -> list[str]:

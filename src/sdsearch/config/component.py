@@ -77,6 +77,13 @@ class Component(Settings, ABC):
         """Dotted paths of code that it runs because its settings name it."""
         return ()
 
+    def inspect(self) -> str | None:
+        """Open what its settings name, files or a server, in a few seconds at most, and say what is there.
+
+        None: they name nothing. It builds and writes nothing. Raises what its use would raise, an `SdsearchError`.
+        """
+        return None
+
     def objection(self, conditions: Any) -> str | None:
         """Say why this makes no sense under some `sdsearch.contracts.conditions.Conditions`; None: it does."""
         return None

@@ -15,6 +15,9 @@ class Dataset(Component):
 
     family: ClassVar[str] = "dataset"
 
+    def inspect(self) -> str | None:
+        return f"{len(self.questions()):,} questions"
+
     @abstractmethod
     def questions(self) -> Sequence[Question]:
         """Return all questions. Raises `DataError` when there are none or a record is malformed."""
@@ -24,6 +27,9 @@ class Corpus(Component):
     """Gives the passages that a retriever searches."""
 
     family: ClassVar[str] = "corpus"
+
+    def inspect(self) -> str | None:
+        return f"{len(self.passages()):,} passages"
 
     @abstractmethod
     def passages(self) -> Sequence[Passage]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,31 +46,23 @@ class Policy:
 
         Raises `ModelError` when something that is needed is missing.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers import AutoModelForCausalLM, GgufConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        name = str(WEIGHTS / settings.name) if (WEIGHTS / settings.name).is_dir() else settings.name
-        both: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
         form: dict[str, Any] = {"use_safetensors": True}
         if settings.gguf_file:
             # Weights that stay in GGUF's blocks could be neither trained nor saved.
-            both["gguf_file"] = settings.gguf_file
             form = {"quantization_config": GgufConfig(dequantize=True)}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, **both)
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **both)
-        except (OSError, ValueError, ImportError) as error:
-            raise ModelError(
-                f"the model {settings.name!r} could not be loaded: {error}\nexpected a folder or hub name that holds "
-                "config.json, tokenizer.json and *.safetensors, or `gguf_file` naming a GGUF file in it"
-            ) from error
+        codec = load_codec(settings)
+        with loading(settings) as (name, options):
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **options)
         device = settings.device
         if device == "auto":
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             device = accelerator.type if accelerator else "cpu"
         model.to(torch.device(device))  # type: ignore[arg-type]
-        return cls(model, TokenizerCodec(tokenizer, settings.chat), temperature)
+        return cls(model, codec, temperature)
 
     @property
     def positions(self) -> int:
@@ -145,6 +138,30 @@ class Policy:
         return torch.cat(
             [last, self.hidden(tokens, mask, mask.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0), cache)], 1
         )
+
+
+def load_codec(settings: Model) -> TokenizerCodec:
+    """Load a model's tokeniser alone. Raises `ModelError` when it is missing or its chat template cannot be used."""
+    from transformers import AutoTokenizer
+
+    with loading(settings) as (name, options):
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    return TokenizerCodec(tokenizer, settings.chat)
+
+
+@contextmanager
+def loading(settings: Model) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give the name that transformers knows a model by, and options for it; raise `ModelError` for what it raises."""
+    options: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
+    if settings.gguf_file:
+        options["gguf_file"] = settings.gguf_file
+    try:
+        yield str(WEIGHTS / settings.name) if (WEIGHTS / settings.name).is_dir() else settings.name, options
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(
+            f"the model {settings.name!r} could not be loaded: {error}\nexpected a folder or hub name that holds "
+            "config.json, tokenizer.json and *.safetensors, or `gguf_file` naming a GGUF file in it"
+        ) from error
 
 
 def language_model(model: Model, sampling: Sampling, policy: Policy) -> LanguageModel:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -150,14 +149,16 @@ def test_two_processes_take_the_steps_of_one_on_stored_groups(spec: Path) -> Non
                 np.testing.assert_allclose(columns[1].values[name], column, rtol=2e-3, atol=1e-4)
     asked = [g.question.id for g in read_groups(two / "trajectories" / "evaluate_2.jsonl")]
     assert asked == [str(i) for i in range(5)]
-    for name in ("model", "state"):
-        weighed = [load_file(f / "checkpoints" / "step_2" / f"{name}.safetensors") for f in (one, two)]
-        for key in weighed[0].keys() & weighed[1].keys():
-            if weighed[0][key].is_floating_point():
-                torch.testing.assert_close(weighed[1][key], weighed[0][key], atol=2e-4, rtol=1e-3)
-    moved = load_file(one / "checkpoints" / "step_2" / "model.safetensors")
     start = load_file(spec.parent / "model" / "model.safetensors")
-    assert max(float((moved[k] - start[k]).abs().max()) for k in start.keys() & moved.keys()) > 1e-3
+    for name in ("model", "state"):
+        alone, together = (load_file(f / "checkpoints" / "step_2" / f"{name}.safetensors") for f in (one, two))
+        weights = [key for key, value in alone.items() if value.is_floating_point()]
+        assert weights == [key for key, value in together.items() if value.is_floating_point()]
+        for key in weights:
+            # Where a gradient is next to nothing Adam makes a whole step of its rounding: it is the whole that agrees.
+            before = start[key] if name == "model" else 0
+            apart, moved = (together[key] - alone[key]).norm(), (alone[key] - before).norm()
+            assert apart <= 0.01 * moved, (name, key)
 
 
 def test_an_evaluation_by_two_processes_is_that_of_one(spec: Path, tmp_path: Path) -> None:

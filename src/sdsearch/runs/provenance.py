@@ -98,7 +98,7 @@ def sources(experiment: Experiment) -> dict[str, Path]:
 
     Without the contracts: they say what a component has to do, not what one does.
     """
-    bases = {c for part in parts(experiment) for c in type(part).__mro__ if issubclass(c, Settings)}
+    bases = {c for _, part in parts(experiment) for c in type(part).__mro__ if issubclass(c, Settings)}
     classes = {c for c in bases if not c.__module__.startswith(("sdsearch.contracts.", "sdsearch.config."))}
     files = {c: getattr(sys.modules.get(c.__module__), "__file__", None) for c in classes if "family" not in vars(c)}
     return {f"{c.__module__}:{c.__qualname__}": Path(f) for c, f in files.items() if f and Path(f).is_file()}

@@ -41,7 +41,7 @@ def main() -> None:
     arms = {name: load(SPECS / file, still) for name, file in ARMS.items()}
     first = arms["GRPO"]
     env_factory, questions = first.environment.open(), first.questions("train")
-    processes = Processes(Accelerator(mixed_precision=first.train.precision))
+    processes = Processes(Accelerator())
     policy = Policy.load(first.model, first.sampling.temperature)
     learners = {name: Learner(arm, processes, policy=policy) for name, arm in arms.items()}
     session = first.agent.open(first.environment.grammar, language_model(first.model, first.sampling, policy))

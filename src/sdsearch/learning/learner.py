@@ -122,7 +122,7 @@ class Learner:
 
         def student(index: Tensor) -> Tensor:
             rows = table.at(index)
-            with accelerator.autocast():
+            with self.autocast():
                 logits = score(policy, rows)
             with clock.timing("monitor"):
                 drift.see(logits, rows.token, rows.sampler_logprob if first else rows.old_logprob)
@@ -131,7 +131,7 @@ class Learner:
             return logits
 
         def teach(kind: Teacher, hints: Hints | None, index: Tensor) -> Tensor:
-            with clock.timing("score"), accelerator.autocast():
+            with clock.timing("score"), self.autocast():
                 return self.teachers.score(kind, table.at(index), hints)
 
         def see(name: str, index: Tensor, given: LossInput, output: LossOutput) -> None:
@@ -179,6 +179,10 @@ class Learner:
         self.version += 1
         clock.time("train", since + elsewhere(clock) - before)
         return dict(total)
+
+    def autocast(self) -> torch.autocast:
+        """Return the precision of a forward pass: the learner's own, while an accelerator's is the process's."""
+        return torch.autocast(self.policy.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
     def warm_up(self, step: int) -> None:
         """Set the learning rate of a step."""

@@ -26,7 +26,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> 
     Raises what `Trainer` does, `CheckpointError` when another process works in the run's folder, and
     `RetrieverUnavailable` when outages last.
     """
-    processes = Processes(Accelerator(mixed_precision=experiment.train.precision))
+    processes = Processes(Accelerator(mixed_precision="no"))
     with occupied(experiment.folder) if processes.main else nullcontext():
         run = loop(Trainer(experiment, processes, resume, fresh))
     processes.leave()

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn, write_groups
+from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.policy.policy import Policy
+from sdsearch.spec import load
 from sdsearch.warmstart.command import build
 from sdsearch.warmstart.spec import Shape
 
@@ -73,4 +77,40 @@ def spec(tmp_path: Path, tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)))
     path = tmp_path / "small.yaml"
     path.write_text(SPEC.format(folder=tmp_path))
+    return path
+
+
+PLAYS = [
+    (["Airport 1 city", "city of Airport 1"], "Rome"),
+    (["Airport 1"], "Oslo"),
+    (["Which city", "Airport", "Łódź"], "Oslo"),
+]
+
+
+def attempt(tiny: Policy, prompt: str, question: Question, queries: list[str], answer: str) -> Trajectory:
+    """Return an attempt in the tokens of a policy."""
+    grammar = SearchR1()
+    segments = [Segment("prompt", prompt, tiny.codec.prompt(prompt))]
+    for kind, text in [*(("search", q) for q in queries), ("answer", answer)]:
+        written = grammar.write(kind, text)
+        tokens = tiny.codec.encode(written)
+        spans = tuple(tiny.codec.spans(tokens, grammar))
+        segments.append(Segment("model", written, tokens, (-1.0,) * len(tokens), spans))
+        if kind == "search":
+            segments.append(Segment("observation", "\n\nnothing\n\n", tiny.codec.encode("\n\nnothing\n\n")))
+    turns = (*(Turn("search", q) for q in queries), Turn("answer", answer))
+    right = float(answer == "Rome")
+    return Trajectory(question, tuple(segments), turns, "answered", right, {"exact_match": right})
+
+
+@pytest.fixture
+def recorded(spec: Path, tiny: Policy) -> Path:
+    """Return a file of four groups, the last of which is right throughout, on the questions of the small spec."""
+    groups = []
+    for number, question in enumerate(load(spec).questions("test")[:4]):
+        prompt = f"Question: {question.text}\n"
+        plays = [PLAYS[0], (["Airport 2"], "Rome")] if number == 3 else PLAYS
+        groups.append(Group(question, tuple(attempt(tiny, prompt, question, *play) for play in plays)))
+    path = spec.parent / "recorded.jsonl"
+    write_groups(path, groups)
     return path

@@ -24,7 +24,7 @@ FLOORS = [
     "rollout runs",
     "report",
     "learning",
-    "study fidelity testing warmstart play inputs",
+    "study fidelity teacher testing warmstart play inputs",
     "cli",
     "__main__",
 ]

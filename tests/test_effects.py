@@ -490,6 +490,13 @@ def warned(figure: str, *values: float) -> Watch:
     return watch
 
 
+def deafness(experiment: Experiment) -> list[int]:
+    """Return after how many groups without any label effect a run warns."""
+    monitor = Monitor(experiment.monitors)
+    lines = ({"train": {}, "labels": {"distill": [[effect, 1.0]]}} for effect in (1.0, -1.0, 1.0, -1.0))
+    return [i for i, line in enumerate(lines, 1) if monitor.check(line)]
+
+
 def likeliest(experiment: Experiment) -> bool:
     """Say whether every token of an evaluation is the one that the model finds likeliest."""
     model = opened(experiment).policy.model.eval()
@@ -541,6 +548,11 @@ COUNT = ("objective={credit: [], terms: [{type: effect_parts:Count, weight: 2}]}
 # An action of tags alone, 3 of them or 5: a loss of 3 in each of 3 rows, and of 5 in each of 5.
 TAGS = (*ONE, *COUNT, "environment.max_turns=1", says("<think>" * 3, "<think>" * 5))
 SCHEDULE = ("train.steps=3", "objective={credit: [], terms: [{type: effect_parts:Count, weight: {value: 2}}]}")
+HINTED = (
+    "train.steps=3",
+    says(SEARCH, SEARCH.replace("Rome", "Oslo")),
+    "objective.terms=[clipped_pg, {type: distill, hint: hindsight}]",
+)
 LEARNERS = ("teacher={name: {folder}/model, device: cpu}", "objective.terms=[clipped_pg, kl]", REAL[1])
 
 
@@ -567,6 +579,12 @@ loss = of_run(lambda seen: seen.steps()[0]["loss"])
 # All 320 tokens are as likely: -log 320 is -5.77.
 uniform = of_run(lambda seen: {round(p, 2) for t in seen.episodes() for a in t.actions for p in a.logprobs} == {-5.77})
 sequences = of_run(lambda seen: seen.noted["sequences"])
+
+
+@of_run
+def measured(seen: Seen) -> list[int]:
+    """Return in how many groups each step has measured whether labels are read."""
+    return [len(line.get("labels", {}).get("distill", ())) for line in seen.lines if "train" in line]
 
 
 @of_run
@@ -972,6 +990,14 @@ ROWS = [
         [3, 3],
         ONE,
     ),
+    Row(
+        "Evaluate.between",
+        "evaluate.between=1",
+        of_run(lambda seen: [len(seen.played[f"evaluate_{n}"]) for n in (0, 1, 2)]),
+        [2, 2, 2],
+        [1, 1, 2],
+        ("train.evaluate_every=1",),
+    ),
     # Two questions have seeds of their own, whether they are played together or not.
     Row(
         "Evaluate.batch",
@@ -999,6 +1025,9 @@ ROWS = [
         [True, False, True],
         ("train.steps=3", "objective.terms=[clipped_pg, entropy]"),
     ),
+    Row("Monitors.labels_every", "monitors.labels_every=2", measured, [2, 0, 0], [2, 0, 2], HINTED),
+    Row("Monitors.labels_groups", "monitors.labels_groups=1", measured, [2, 0, 0], [1, 0, 0], HINTED),
+    Row("Monitors.label_effect", "monitors.label_effect=3", deafness, [2], [3], ("monitors.label_effect=2",)),
     Row("Monitors.window", "monitors.window=2", warned("searches", 0.0, 0.0, 0.0), [3], [2], ("monitors.window=3",)),
     limit("drift_mean", "drift_mean"),
     limit("drift_max", "drift_max"),

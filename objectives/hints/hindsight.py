@@ -29,8 +29,8 @@ class Hindsight(Hint):
 
     order: Literal["group", "random", "reward"] = "group"
     """As sampled, shuffled, or the highest reward first."""
-    labels: Literal["on", "off", "shuffled"] = "on"
-    """The labels: true, replaced by one neutral word, or dealt out anew within the group."""
+    labels: Literal["on", "off", "shuffled", "flipped"] = "on"
+    """The labels: true, replaced by one neutral word, dealt out anew within the group, or each turned round."""
     label_by: Literal["f1", "exact_match"] = "f1"
     """The score of an answer that says whether it is right."""
     above: float = Field(0.0, ge=0, lt=1)
@@ -78,6 +78,14 @@ class Hindsight(Hint):
     def objection(self, conditions: Conditions) -> str | None:
         return alone(conditions) if self.include_self == "others" else None
 
+    def twins(self) -> dict[str, Hint]:
+        twins: dict[str, Hint] = {}
+        if turned := {"on": "flipped", "flipped": "on"}.get(self.labels):
+            twins["flipped"] = self.model_copy(update={"labels": turned})
+        if self.include_self == "all":
+            twins["others"] = self.model_copy(update={"include_self": "others"})
+        return twins
+
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return the blocks of each kept trajectory. A group's blocks do not depend on the other groups."""
         return [self._group(group, seed) for group in groups]
@@ -92,6 +100,7 @@ class Hindsight(Hint):
         elif self.order == "reward":
             order.sort(key=lambda i: -kept[i].reward)
         labels = dice.sample(right, len(right)) if self.labels == "shuffled" else right
+        labels = [not label for label in right] if self.labels == "flipped" else labels
         lines = [self._line(t, label) for t, label in zip(kept, labels, strict=True)]
         blocks: list[HintText] = []
         for index, trajectory in enumerate(kept):

@@ -32,6 +32,9 @@ class Placebo(Hint):
             return "train.questions is 1, so that no other question can lend its hint: expected at least 2"
         return self.hint.objection(conditions)
 
+    def twins(self) -> dict[str, Hint]:
+        return {name: self.model_copy(update={"hint": twin}) for name, twin in self.hint.twins().items()}
+
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return one text per kept trajectory; which question lends it depends on the seed and on the whole step."""
         real = self.hint.texts(groups, seed)

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
-from sdsearch.core.statistics import estimate
+from sdsearch.core.statistics import estimate, mean, ratio
 
 
 def test_two_values_by_hand() -> None:
@@ -54,3 +55,21 @@ def test_it_covers_what_it_says_with_many_seeds() -> None:
         assert high is not None
         hits += low <= 0 <= high
     assert 52 <= hits < 60
+
+
+def test_a_ratio_by_hand() -> None:
+    # 8 / 4 = 2; residuals 1 - 2, 4 - 4, 3 - 2: their squares sum to 2, times 3 / 2, over 4 squared; t of 2 is 4.303.
+    value, low, high = ratio([1.0, 4.0, 3.0], [1.0, 2.0, 1.0])
+    half = 4.302652729911275 * math.sqrt(3) / 4
+    assert (value, low, high) == pytest.approx((2.0, 2 - half, 2 + half))
+    assert ratio([1.0, 4.0, 3.0, 0.0], [1.0, 2.0, 1.0, 0.0]) == (value, low, high)
+    assert ratio([3.0], [2.0]) == (1.5, None, None)
+    assert math.isnan(ratio([0.0], [0.0]).value)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=20))
+def test_a_mean_has_the_interval_of_a_t_test(values: list[float]) -> None:
+    assume(np.ptp(values) > 0.01)  # theirs is not to be trusted with numbers that are all alike
+    found = mean(values)
+    theirs = ttest_1samp(values, 0.0).confidence_interval()
+    assert found == pytest.approx((float(np.mean(values)), theirs.low, theirs.high), abs=1e-9)

@@ -151,13 +151,13 @@ def test_two_processes_take_the_steps_of_one_on_stored_groups(spec: Path) -> Non
     assert asked == [str(i) for i in range(5)]
     start = load_file(spec.parent / "model" / "model.safetensors")
     for name in ("model", "state"):
-        alone, together = (load_file(f / "checkpoints" / "step_2" / f"{name}.safetensors") for f in (one, two))
-        weights = [key for key, value in alone.items() if value.is_floating_point()]
-        assert weights == [key for key, value in together.items() if value.is_floating_point()]
+        by_one, by_two = (load_file(f / "checkpoints" / "step_2" / f"{name}.safetensors") for f in (one, two))
+        weights = [key for key, value in by_one.items() if value.is_floating_point()]
+        assert weights == [key for key, value in by_two.items() if value.is_floating_point()]
         for key in weights:
             # Where a gradient is next to nothing Adam makes a whole step of its rounding: it is the whole that agrees.
             before = start[key] if name == "model" else 0
-            apart, moved = (together[key] - alone[key]).norm(), (alone[key] - before).norm()
+            apart, moved = (by_two[key] - by_one[key]).norm(), (by_one[key] - before).norm()
             assert apart <= 0.01 * moved, (name, key)
 
 

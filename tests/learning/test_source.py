@@ -320,7 +320,8 @@ def test_phases_that_do_not_fit(phased: Path, changes: list[str], said: str) -> 
 
 
 def test_monitors_begin_anew_with_a_phase(phased: Path) -> None:
-    from sdsearch.monitoring.monitor import Monitor, Monitors
+    from sdsearch.monitoring.limits import Monitors
+    from sdsearch.monitoring.monitor import Monitor
 
     monitor = Monitor(Monitors(window=2))
     lines = [(1, 1.0)] * 3 + [(2, 40.0)] * 6

@@ -11,7 +11,8 @@ from sdsearch.contracts.engine import Sampling
 from sdsearch.contracts.loss import Term
 from sdsearch.envs.search import Search
 from sdsearch.monitoring.advice import WATCHES
-from sdsearch.monitoring.monitor import Monitor, Monitors, Notice
+from sdsearch.monitoring.limits import Monitors
+from sdsearch.monitoring.monitor import Monitor, Notice
 from sdsearch.objectives.terms.distill import Distill
 from sdsearch.spec import Train
 
@@ -91,7 +92,9 @@ def test_healthy_figures_stay_silent() -> None:
 
 
 def test_every_limit_is_watched() -> None:
-    limits = set(Monitors.model_fields) - {"gradients_every", "window"}
+    # Of label effects tell `tests/monitoring/test_labels.py`.
+    measured = {"gradients_every", "labels_every", "labels_groups", "label_effect", "window"}
+    limits = set(Monitors.model_fields) - measured
     assert limits == {w.limit for w in WATCHES} == set(CROSSED)
 
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.spatial.distance import jensenshannon  # type: ignore[import-untyped]
-from scipy.special import rel_entr  # type: ignore[import-untyped]
+from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
 from scipy.special import softmax as scipy_softmax
-from scipy.stats import entropy as scipy_entropy  # type: ignore[import-untyped]
+from scipy.stats import entropy as scipy_entropy
 
 from sdsearch.contracts.loss import Divergence, Tail
 from sdsearch.policy.logprobs import LIMIT, compare, entropy, pick, ratio, reduced, top

@@ -63,3 +63,13 @@ def test_a_run_without_steps_shows_nothing_wrong() -> None:
     out = io.StringIO()
     show([], Console(file=out, width=80))
     assert out.getvalue() == ""
+
+
+def test_the_label_effect_is_told_before_and_after() -> None:
+    measured = [{**METRICS[1], "labels": {"distill": [[n, 1.0], [n + 1, 1.0]]}} for n in (1, 4, 7)]
+    out = io.StringIO()
+    show([*METRICS, *measured], Console(file=out, width=100))
+    (told,) = [line for line in out.getvalue().splitlines() if "distill" in line]
+    assert "1.50 [" in told
+    assert "7.50 [" in told
+    assert " 6 " in told

@@ -20,7 +20,7 @@ from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import EpisodeCollector, bearable, collect, continue_from
-from sdsearch.warmstart.command import Hinted
+from sdsearch.warmstart.judge import Hinted
 
 HOPS = (Hop("Airport 1", "city", "Rome", "a1"), Hop("Rome", "country", "Italy", "r"))
 CHAIN = Question("chain", "In which country is the city of Airport 1?", ("Italy",), ("a1", "r"), HOPS)

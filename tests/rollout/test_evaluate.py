@@ -11,7 +11,7 @@ from sdsearch.rollout.evaluate import evaluate, mean
 from sdsearch.rollout.session import open_session
 from sdsearch.spec import load
 from sdsearch.testing import example_trajectory
-from sdsearch.warmstart.command import Hinted
+from sdsearch.warmstart.judge import Hinted
 
 
 def test_each_question_is_played_once_in_order(spec: Path) -> None:

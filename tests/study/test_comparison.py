@@ -93,17 +93,19 @@ def test_means_areas_and_costs(found: Comparison) -> None:
     assert [area(r) for r in found.arms["plain"].values()] == pytest.approx([0.2, 0.4, 0.5])
     mean = found.mean("plain", exact_match)
     assert mean is not None
-    assert mean == pytest.approx((0.5, 0.4, 0.6))  # 1 of 27 resamples has the mean .4: 3.7 % > 2.5 %
+    # A standard deviation of 0.1, over the root of 3, times t with 2 degrees of freedom, 4.3027.
+    assert mean == pytest.approx((0.5, 0.5 - 0.24841, 0.5 + 0.24841), abs=1e-5)
     cost = found.cost("twin")
     assert cost is not None
-    assert cost == pytest.approx(((3 / 1 + 3 / 2) / 2, 1.5, 3.0))
+    assert cost == pytest.approx((2.25, 2.25 - 12.7062 * 0.75, 2.25 + 12.7062 * 0.75), abs=1e-4)
 
 
 def test_differences_are_paired_by_seed(found: Comparison) -> None:
     pair = found.pair("twin", "plain", "exact_match")
     assert pair is not None
     assert pair.seeds == 2
-    assert pair.difference == pytest.approx((0.3, 0.2, 0.4))
+    # 0.2 and 0.4: half of their distance, times t with 1 degree of freedom.
+    assert pair.difference == pytest.approx((0.3, 0.3 - 12.7062 * 0.1, 0.3 + 12.7062 * 0.1), abs=1e-4)
     both = {(p.arm, p.other): p.difference.value for p in found.pairs() if p.figure == "area"}
     assert both == {("twin", "plain"): pytest.approx(0.25), ("plain", "twin"): pytest.approx(-0.25)}
 
@@ -129,7 +131,7 @@ def test_the_table_and_its_checklist(found: Comparison, tmp_path: Path) -> None:
     table = document(found)
     assert "5 of 6 runs are done. Each may cost 12 rollouts." in table
     assert "| twin | 2 of 3 | 0.800 [0.800, 0.800] |" in table
-    assert "| +0.300 [+0.200, +0.400] | +0.250 [+0.100, +0.400] |" in table
+    assert "| +0.300 [-0.971, +1.571] | +0.250 [-1.656, +2.156] |" in table
     assert "- twin/2: exit code 1, after step 1; the end of x:" in table
     assert "boom" in table
     assert "Not matched" not in table

@@ -23,10 +23,11 @@ def repeated(policy: Policy) -> tuple[torch.Tensor, torch.Tensor]:
     return back, match
 
 
-def policy(heads: int) -> Policy:
-    """Return an untrained policy."""
+def policy(heads: int, kv_heads: int | None = None) -> Policy:
+    """Return an untrained policy of six heads."""
     torch.manual_seed(0)
-    return build(Shape(vocabulary=1000, induction_heads=heads), ["a text to learn a few words from"])
+    shape = Shape(vocabulary=1000, induction_heads=heads, kv_heads=kv_heads)
+    return build(shape, ["a text to learn a few words from"])
 
 
 def test_the_first_layer_looks_back_and_the_second_finds_what_followed() -> None:
@@ -38,6 +39,15 @@ def test_the_first_layer_looks_back_and_the_second_finds_what_followed() -> None
     assert (match[1, 3:] < 0.1).all()
 
 
+def test_of_heads_that_share_their_keys_the_first_does() -> None:
+    back, match = repeated(policy(2, kv_heads=2))
+    circuit = torch.tensor([True, False, False, True, False, False])
+    assert (back[0, circuit] > 0.99).all()
+    assert (match[1, circuit] > 0.15).all()
+    assert (back[0, ~circuit] < 0.2).all()
+    assert (match[1, ~circuit] < 0.1).all()
+
+
 def test_without_it_nothing_does() -> None:
     back, match = repeated(policy(0))
     assert (back < 0.1).all()
@@ -45,8 +55,10 @@ def test_without_it_nothing_does() -> None:
 
 
 def test_a_model_without_room_is_refused() -> None:
-    with pytest.raises(ValidationError, match="4 induction heads need as many heads and two layers, got 2 heads"):
-        Shape(heads=2)
+    with pytest.raises(ValidationError, match="4 induction heads need as many heads of keys and two layers, got 2"):
+        Shape(induction_heads=4)
+    with pytest.raises(ValidationError, match="6 heads and 4 of keys, expected a multiple"):
+        Shape(kv_heads=4)
     with pytest.raises(ValidationError, match="1 layers"):
         Shape(layers=1)
-    Shape(layers=1, heads=1, induction_heads=0)
+    Shape(layers=1, heads=1, kv_heads=1, induction_heads=0)

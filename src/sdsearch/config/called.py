@@ -23,7 +23,8 @@ def parts(value: object, where: str = "") -> Iterator[tuple[str, Component]]:
         yield where, value
     inner: Iterable[tuple[object, object]] = ()
     if isinstance(value, BaseModel):
-        inner = dict(value).items()
+        # Not `dict(value)`: a setting may be called `keys`.
+        inner = [(name, getattr(value, name)) for name in type(value).model_fields]
     elif isinstance(value, dict):
         inner = value.items()
     elif isinstance(value, list | tuple):

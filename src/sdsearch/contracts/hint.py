@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from sdsearch.config.component import Component
@@ -24,6 +24,13 @@ class Hint(Component):
     @abstractmethod
     def texts(self, groups: Sequence[Group], seed: int) -> Sequence[Sequence[HintText]]:
         """Return for each group, for each of its kept trajectories, the hint; None: this one has no teacher."""
+
+    def twins(self) -> Mapping[str, Hint]:
+        """Return hints that differ from this one in one thing, by its name: a comparison with one is controlled.
+
+        "flipped": every label turned round. "others": an attempt is not told of itself.
+        """
+        return {}
 
 
 def hint_at(hint: HintText, turn: int) -> str | None:

@@ -1,7 +1,7 @@
-"""Percentile bootstrap over seeds (Efron & Tibshirani 1993, chapter 13).
+"""Intervals: t intervals of means and ratios, and a percentile bootstrap (Efron & Tibshirani 1993, chapter 13).
 
-With few seeds such an interval is too narrow: a resample of three seeds can only hold these three. It is still what the
-field reports; the number of seeds stands beside it.
+With few seeds the bootstrap's is too narrow: a resample of three seeds can only hold these three. In simulations with
+normal seeds it covers 75 % with three of them and 85 to 87 % with five where it says 95; a t interval 95 to 97 %.
 """
 
 from __future__ import annotations
@@ -42,3 +42,28 @@ def estimate(values: Sequence[float], statistic: Statistic = np.mean) -> Estimat
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     low, high = np.quantile(statistic(sample[drawn], axis=1), tails, method="inverted_cdf")
     return Estimate(value, float(low), float(high))
+
+
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
+    """Return sum / sum over independent groups, such as the mean over all queries of all groups, with a t interval.
+
+    What lies within a group may depend on each other as it likes: the interval is that of the linearised ratio (Cochran
+    1977, section 6.4), from the spread between groups. Groups without a denominator do not count; NaN without any.
+    """
+    from scipy.stats import t
+
+    pairs = [(n, d) for n, d in zip(numerators, denominators, strict=True) if d]
+    if not pairs:
+        return Estimate(float("nan"), None, None)
+    top, bottom = np.array(pairs, dtype=float).T
+    value = float(top.sum() / bottom.sum())
+    if len(pairs) == 1:
+        return Estimate(value, None, None)
+    spread = float(np.sum((top - value * bottom) ** 2)) * len(pairs) / (len(pairs) - 1)
+    half = float(t.ppf((1 + LEVEL) / 2, len(pairs) - 1)) * spread**0.5 / abs(float(bottom.sum()))
+    return Estimate(value, value - half, value + half)
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """Return the mean of independent values with a t interval; NaN without any."""
+    return ratio(values, [1.0] * len(values))

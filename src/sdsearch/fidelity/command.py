@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os.path import commonpath
 from pathlib import Path
 from random import Random
 from typing import Literal
 
-from accelerate import Accelerator
+from rich.console import Console
 
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Fork, Group, kept
@@ -17,25 +17,12 @@ from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result
-from sdsearch.learning.learner import Learner
-from sdsearch.learning.probe import ModelProbe
-from sdsearch.learning.processes import Processes
-from sdsearch.policy.policy import language_model
+from sdsearch.learning.run_probe import opened
 from sdsearch.rollout.collect import EpisodeCollector, bearable, continue_from
 from sdsearch.rollout.order import choose
-from sdsearch.runs import checkpoint
 from sdsearch.runs.folder import Run
-from sdsearch.spec import Experiment, load
+from sdsearch.spec import load
 from sdsearch.terminal.progress import Bars
-
-
-class RunProbe(ModelProbe):
-    """Asks what a run has kept."""
-
-    @property
-    def has(self) -> frozenset[str]:
-        """The weights that it can ask."""
-        return frozenset(self.weights.policies) | ({"critic"} if self.critic else set())
 
 
 def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed: int = 0) -> Result:
@@ -94,7 +81,8 @@ def score_run(
     def lot(which: int) -> list[Question]:
         return choose(pool, 0, min(questions, len(pool)), seed, which)
 
-    probe = opened(experiment, path, frozenset(n for c in methods.values() for n in c.needs), lot, dice.getrandbits(32))
+    needs = frozenset(n for c in methods.values() for n in c.needs)
+    probe = opened(experiment, needs, lot, dice.getrandbits(32), path)
     skipped |= objections(methods, experiment.conditions(objective), probe.has)
     groups = run.groups(stored)[:questions] if stored else experiment.train.rollouts.collect(probe.collector)
     bearable(groups, most)
@@ -115,25 +103,6 @@ def score_run(
     return Result(about, groups, truth, credits, skipped | failed)
 
 
-def opened(
-    experiment: Experiment, path: Path, needs: frozenset[str], lot: Callable[[int], list[Question]], seed: int
-) -> RunProbe:
-    """Put the weights of a checkpoint into the spec's policy, and beside it what credits need and the run has kept."""
-    settings, grammar = experiment.train, experiment.environment.grammar
-    about, state = checkpoint.load(path)
-    # Copied before the checkpoint is put in: the first weights are those that the spec names.
-    learner = Learner(experiment, Processes(Accelerator()), needs & {"frozen"})
-    checkpoint.restore(path, learner.policy)
-    learner.teachers.load_state_dict(state["teachers"])
-    if learner.critic:
-        learner.critic.load_state_dict(state["critic"])
-    session = experiment.agent.open(grammar, language_model(experiment.model, experiment.sampling, learner.policy))
-    play = EpisodeCollector(
-        experiment.environment.open(), session, lot(0), settings.group, seed, int(about["step"]), lot
-    )
-    return RunProbe(play, grammar, learner.teachers, settings.tokens_per_batch, learner.critic)
-
-
 class Later:
     """Plays states on, with common random numbers and a progress bar, and keeps what it has played."""
 
@@ -146,7 +115,7 @@ class Later:
     def __call__(self, forks: Sequence[Fork], k: int) -> list[Group]:
         """See `sdsearch.rollout.collect.continue_from`."""
         groups: list[Group] = []
-        with Bars() as bars:
+        with Bars(Console(stderr=True)) as bars:
             task = bars.task("continuations", len(forks) * k)
             for start in range(0, len(forks), max(1, self.many)):
                 some = forks[start : start + max(1, self.many)]

@@ -10,14 +10,13 @@ import torch
 
 from sdsearch.contracts.credit import Numbers, Probe
 from sdsearch.contracts.environment import Grammar
-from sdsearch.contracts.hint import Hints, Teacher, hint_at
-from sdsearch.core.tokens import TokenTable
+from sdsearch.contracts.hint import Hints, Teacher
 from sdsearch.core.trajectory import Fork, Group, Span, Trajectory, kept
 from sdsearch.core.usage import Clock
 from sdsearch.errors import ContextError
 from sdsearch.learning.processes import Processes
-from sdsearch.learning.teachers import Teachers
-from sdsearch.policy.batching import Row, row_batches, table_batches
+from sdsearch.learning.teachers import Teachers, logprobs
+from sdsearch.policy.batching import Row, row_batches
 from sdsearch.policy.critic import Critic
 from sdsearch.policy.logprobs import pick
 from sdsearch.rollout.collect import EpisodeCollector
@@ -47,19 +46,8 @@ class ModelProbe(Probe):
 
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         """See `Probe`. Raises `ContextError` when a hint and its episode do not fit the model."""
-        table = TokenTable.build(groups, [np.full(t.sampled, np.nan) for t in kept(groups)])
-        rows = torch.ones(len(table), dtype=torch.bool)
-        if hints is not None:
-            places = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
-            rows = torch.tensor([hint_at(hints[i], turn) is not None for i, turn in places], dtype=torch.bool)
-        table = table.to(self.weights.policies["live"].device)
-        logprobs = torch.full((len(table),), torch.nan, dtype=torch.float64)
-        wanted = rows.to(table.token.device)
         with self.clock.timing("score"):
-            for part in (whole[wanted[whole]] for whole in table_batches(table, wanted, self.budget)):
-                logits = self.weights.score(teacher, table.at(part), hints)
-                logprobs[part.cpu()] = pick(logits, table.token[part]).cpu().double()
-        return _cut(logprobs, [t.sampled for t in kept(groups)])
+            return logprobs(self.weights, teacher, self.budget, groups, hints)
 
     def answer_logprobs(self, groups: Sequence[Group], teacher: Teacher = "live") -> Numbers:
         """See `Probe`. Each answer is tokenised once, as the protocol writes it, and put after the recorded tokens.
@@ -125,7 +113,3 @@ def _boundaries(trajectory: Trajectory) -> list[tuple[int, ...]]:
     """Return the tokens after the prompt that had been seen before each turn, and after the last unless it answered."""
     ends = [*range(1, len(trajectory.segments), 2), *([] if trajectory.answer is not None else [None])]
     return [tuple(t for s in trajectory.segments[1:end] for t in s.tokens) for end in ends]
-
-
-def _cut(values: torch.Tensor, lengths: Sequence[int]) -> Numbers:
-    return [part.numpy() for part in torch.split(values, list(lengths))] if lengths else []

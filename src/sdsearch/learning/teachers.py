@@ -8,12 +8,17 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sdsearch.contracts.hint import Hints, hint_at
 from sdsearch.core.tokens import TokenTable
+from sdsearch.core.trajectory import Group, kept
 from sdsearch.errors import ContextError, ModelError
+from sdsearch.policy.batching import table_batches
+from sdsearch.policy.logprobs import pick
 from sdsearch.policy.policy import Policy
 
 
@@ -110,5 +115,28 @@ class Teachers:
         """Take the weights of the copies from a checkpoint."""
         for kind, weights in state["copies"].items():
             self.policies[kind].model.load_state_dict(weights)
-        for average, kept in zip(self.averages, state["averages"], strict=True):
-            average.copy_(kept)
+        for average, saved in zip(self.averages, state["averages"], strict=True):
+            average.copy_(saved)
+
+
+def logprobs(
+    weights: Teachers, kind: str, budget: int, groups: Sequence[Group], hints: Hints | None = None
+) -> list[NDArray[np.float64]]:
+    """Return the log-probability of each sampled token of each kept trajectory, shape [sampled].
+
+    `budget` is of tokens scored at once. `hints`, one per kept trajectory, stand in front of the prompts; where one is
+    None the numbers are NaN. Raises `ContextError` when a hint and its episode do not fit the model.
+    """
+    lengths = [t.sampled for t in kept(groups)]
+    table = TokenTable.build(groups, [np.full(length, np.nan) for length in lengths])
+    rows = torch.ones(len(table), dtype=torch.bool)
+    if hints is not None:
+        places = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
+        rows = torch.tensor([hint_at(hints[i], turn) is not None for i, turn in places], dtype=torch.bool)
+    table = table.to(weights.policies["live"].device)
+    found = torch.full((len(table),), torch.nan, dtype=torch.float64)
+    wanted = rows.to(table.token.device)
+    for part in (whole[wanted[whole]] for whole in table_batches(table, wanted, budget)):
+        logits = weights.score(kind, table.at(part), hints)
+        found[part.cpu()] = pick(logits, table.token[part]).cpu().double()
+    return [part.numpy() for part in torch.split(found, lengths)] if lengths else []

@@ -43,7 +43,7 @@ def loop(trainer: Trainer) -> Run:
         last = done == experiment.steps or trainer.exhausted
         evaluated = {m["step"] for m in run.metrics() if "evaluate" in m}
         if done not in evaluated and (last or done in {0, *ends} or due(done, settings.evaluate_every)):
-            bars.say(trainer.evaluate(done))
+            bars.say(trainer.evaluate(done, last))
         task = bars.task("train", experiment.steps)
         task.advance(done)
         while not last:
@@ -54,7 +54,7 @@ def loop(trainer: Trainer) -> Run:
             task.advance(note=f"reward {metrics['train']['reward']:.2f}")
             last = done == experiment.steps or trainer.exhausted
             if last or done in ends or due(done, settings.evaluate_every):
-                bars.say(trainer.evaluate(done))
+                bars.say(trainer.evaluate(done, last))
             stop = any(trainer.processes.gather(interrupt.asked))
             if last or stop or done in ends or due(done, settings.checkpoint_every):
                 trainer.save(done)

@@ -16,18 +16,20 @@ from sdsearch.core.usage import Clock, Usage
 from sdsearch.errors import RetrieverUnavailable, SpecError
 from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.labels import measure
 from sdsearch.learning.learner import Learner, over
 from sdsearch.learning.preflight import longest_prompt, preflight
 from sdsearch.learning.probe import ModelProbe
 from sdsearch.learning.processes import Processes
 from sdsearch.learning.source import Batch, Played, Source, Stored
 from sdsearch.monitoring.behaviour import behaviour, credited
+from sdsearch.monitoring.labels import Measured, pooled
 from sdsearch.monitoring.monitor import Monitor
 from sdsearch.policy.policy import language_model
 from sdsearch.report.page import page
 from sdsearch.rollout.collect import EpisodeCollector, bearable
 from sdsearch.rollout.evaluate import evaluate, headline, mean
-from sdsearch.rollout.order import choose, step_seed
+from sdsearch.rollout.order import choose, due, step_seed
 from sdsearch.runs import checkpoint
 from sdsearch.runs.fingerprints import compare, fingerprints
 from sdsearch.runs.folder import Run
@@ -138,11 +140,21 @@ class Trainer:
         credits, probe = stage.objective.credit, self.probe(batch.collector)
         with batch.clock.around("credit"):
             advantages = self.processes.attempt(lambda: step_advantages(credits, batch.groups, probe))
+        labels = self.labels(batch, stage, probe) if due(number, self.experiment.monitors.labels_every) else {}
         updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
         figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
         if stage.objective.credit:
             figures |= credited(self.processes.collect(advantages.values))
-        return self.record(number, stage, batch, groups, figures, time.perf_counter() - started, columns)
+        figures |= {f"{name}/label_effect": pooled(pairs).value for name, pairs in labels.items()}
+        return self.record(number, stage, batch, groups, figures, labels, time.perf_counter() - started, columns)
+
+    def labels(self, batch: Batch, stage: Stage, probe: ModelProbe) -> Measured:
+        """Measure whether the teachers of a step read their hints; see `sdsearch.learning.labels`."""
+        most, objective = self.experiment.monitors.labels_groups, stage.objective
+        with batch.clock.around("monitor"):
+            mine = self.processes.attempt(lambda: measure(batch.groups, objective, probe, probe.seed, most))
+        parts = self.processes.gather(mine)
+        return {name: [pair for part in parts for pair in part.get(name, ())] for part in parts for name in part}
 
     def follow(self) -> None:
         """Let the sampler take up the weights, where they have moved since it last did."""
@@ -172,6 +184,7 @@ class Trainer:
         batch: Batch,
         groups: Sequence[Group],
         figures: dict[str, float],
+        labels: Measured,
         seconds: float,
         columns: Columns | None,
     ) -> StepMetrics:
@@ -182,6 +195,7 @@ class Trainer:
             "step": step + 1,
             **({"phase": stage.number} if stage.number else {}),
             "train": figures,
+            **({"labels": labels} if labels else {}),
             "retrieval": self.retrievals(),
             "seconds": {**batch.clock.seconds, "step": seconds},
             "spent": self.usage.record(),
@@ -192,12 +206,13 @@ class Trainer:
         self.remember()
         return metrics
 
-    def evaluate(self, step: int) -> str:
-        """Play the held-out questions, write how it went, and say it in a line."""
+    def evaluate(self, step: int, last: bool = True) -> str:
+        """Play the held-out questions, some of them unless it is the last time; write how it went, and say it."""
         settings, clock = self.experiment.evaluate, Clock()
+        questions = self.held_out if last else self.held_out[: settings.between]
 
         def play() -> list[Group]:
-            mine, seed, limit = self.processes.share(self.held_out), self.experiment.seed, self.settings.max_outage_rate
+            mine, seed, limit = self.processes.share(questions), self.experiment.seed, self.settings.max_outage_rate
             return evaluate(self.env_factory, self.session, mine, settings.batch, seed, settings.greedy, clock, limit)
 
         self.follow()

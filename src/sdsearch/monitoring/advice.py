@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Watch(NamedTuple):
-    """One limit of `sdsearch.monitoring.monitor.Monitors` and the figures that it is for."""
+    """One limit of `sdsearch.monitoring.limits.Monitors` and the figures that it is for."""
 
     limit: str
     """The field."""
@@ -26,6 +26,11 @@ MISMATCH = (
     "Before any update the trainer already finds other probabilities than the sampler reported, though both should be "
     "one model: every ratio is wrong from the start. Give both the same weights, dtype, temperature and chat template; "
     "where a small difference must stay, set `correction: 2` on the policy gradient."
+)
+
+DEAF = (
+    "The teacher does not react to the labels of its hint (or, of one without labels, to whose hint it is): what is "
+    "distilled is style. `sdsearch teacher` tells more; take a model that reads them, or another hint."
 )
 
 WATCHES = (

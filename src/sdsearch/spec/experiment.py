@@ -20,7 +20,7 @@ from sdsearch.contracts.engine import Model, Sampling
 from sdsearch.contracts.environment import Environment
 from sdsearch.core.question import Question, seeded
 from sdsearch.crediting.incompatible import alone
-from sdsearch.monitoring.monitor import Monitors
+from sdsearch.monitoring.limits import Monitors
 from sdsearch.spec.faults import Faults, Where, misfits, objections, unasked, unphased
 from sdsearch.spec.objective import Objective, Source, Stage
 from sdsearch.spec.sections import Data, Evaluate, Train

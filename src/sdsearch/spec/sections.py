@@ -116,6 +116,8 @@ class Evaluate(Settings):
 
     questions: int = Field(200, ge=1)
     """The first so many questions of `data.test`."""
+    between: int | None = Field(None, ge=1)
+    """The first so many of these, in evaluations before the last; null: all."""
     batch: int = Field(64, ge=1)
     """The number of episodes that are played at once."""
     greedy: bool = True

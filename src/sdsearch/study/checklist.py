@@ -117,7 +117,7 @@ def variance(comparison: Comparison) -> str:
         else ""
     )
     text = (
-        f"95 % percentile bootstrap over seeds, differences paired by seed. Not in them: the choice of {questions} "
+        f"95 % t intervals over seeds, differences paired by seed. Not in them: the choice of {questions} "
         f"questions, whose standard error alone is {error} for the reference; other models and data."
     )
     return " ".join(filter(None, (seeds, text)))

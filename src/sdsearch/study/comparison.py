@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdsearch.core.statistics import Estimate, estimate
+from sdsearch.core.statistics import Estimate, estimate, mean
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study
 
@@ -58,7 +58,7 @@ class Comparison:
     def mean(self, arm: str, figure: Figure) -> Estimate | None:
         """Return the mean of a figure over the seeds of an arm; None without any."""
         values = [figure(record) for record in self.arms[arm].values()]
-        return estimate(values) if values else None
+        return mean(values) if values else None
 
     def reached(self, arm: str, target: float, quantity: str) -> Estimate | None:
         """Return the median over seeds of a quantity at which a target was first reached.
@@ -73,13 +73,13 @@ class Comparison:
         """Return the seconds of a step in units of the reference's, paired by seed."""
         ours, theirs = self.arms[arm], self.arms[self.study.reference]
         both = [(pace(ours[s]), pace(theirs[s])) for s in ours if s in theirs]
-        return estimate([one / two for one, two in both]) if both else None
+        return mean([one / two for one, two in both]) if both else None
 
     def pair(self, arm: str, other: str, figure: str) -> Pair | None:
         """Return the mean difference between two arms, paired by seed; None when no seed has both."""
         ours, theirs, of = self.arms[arm], self.arms[other], self.figures[figure]
         differences = [of(ours[seed]) - of(theirs[seed]) for seed in ours if seed in theirs]
-        return Pair(arm, other, figure, len(differences), estimate(differences)) if differences else None
+        return Pair(arm, other, figure, len(differences), mean(differences)) if differences else None
 
     def pairs(self) -> list[Pair]:
         """Return the differences between any two arms, both ways round."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sdsearch.core.statistics import estimate
+from sdsearch.core.statistics import mean as interval
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.spec import Study
 
@@ -51,7 +51,7 @@ def curves(comparison: Comparison) -> list[dict[str, Any]]:
             grid = np.unique(np.concatenate([x[x <= end] for x, _ in lines]))
             values = np.array([np.interp(grid, x, y) for x, y in lines])
             for x, column in zip(grid, values.T, strict=True):
-                mean, low, high = estimate(column)
+                mean, low, high = interval(column)
                 count = sum(bool(np.any(points == x)) for points, _ in lines)
                 about = {"arm": arm, "quantity": quantity, "x": float(x), "seeds": len(lines), "judged": count}
                 rows.append({**about, "exact_match": mean, "low": low, "high": high})
@@ -83,7 +83,7 @@ def draw(comparison: Comparison, rows: list[dict[str, Any]]) -> Figure:
         axes.set(xlabel=f"{quantity}{matched}", ylabel="held-out exact match")
         axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle(f"{comparison.study.name}: mean over seeds, 95 % bootstrap interval")
+    figure.suptitle(f"{comparison.study.name}: mean over seeds, 95 % t interval")
     return figure
 
 
@@ -110,7 +110,7 @@ def finals(comparison: Comparison) -> Figure:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set(
-        xlabel="held-out exact match at the end: seeds, mean, 95 % bootstrap interval",
+        xlabel="held-out exact match at the end: seeds, mean, 95 % t interval",
         title=f"{comparison.study.name} (reference: {comparison.study.reference})",
     )
     return figure

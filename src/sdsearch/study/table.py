@@ -16,12 +16,12 @@ from sdsearch.study.comparison import Comparison
 from sdsearch.study.record import Record
 
 READING = f"""\
-In brackets: {LEVEL:.0%} percentile bootstrap intervals over seeds ({RESAMPLES:,} resamples, a fixed seed); an arm with
-one seed has none. With a handful of seeds they are too narrow. They say how figures vary with the seed of training,
-not how they would with other questions, data or models, and are not corrected for the number of comparisons.
-Differences are paired by seed."""
-TARGETS = """\
-The median over seeds of the first evaluation that was as good. A seed that never was is censored: it counts as later
+In brackets: {LEVEL:.0%} t intervals over seeds, differences paired by seed; an arm with one seed has none. They say how
+figures vary with the seed of training, not how they would with other questions, data or models, and are not corrected
+for the number of comparisons."""
+TARGETS = f"""\
+The median over seeds of the first evaluation that was as good, with a percentile bootstrap interval ({RESAMPLES:,}
+resamples), which is too narrow with a handful of seeds. A seed that never was is censored: it counts as later
 than all others; where the median or an end of its interval falls on such a seed, it is "not in" what the arm had."""
 
 

@@ -31,6 +31,7 @@ def induce(model: LlamaForCausalLM, heads: int) -> None:
     """Put an induction circuit of `heads` heads into the first two layers. The model must have attention biases."""
     config = model.config
     size = config.hidden_size // config.num_attention_heads
+    shared = config.num_attention_heads // int(config.num_key_value_heads or 1)
     half = size // 2
     base = float(config.to_dict()["rope_parameters"]["rope_theta"])
     turns = [base ** (-i / half) for i in range(half)]
@@ -40,24 +41,26 @@ def induce(model: LlamaForCausalLM, heads: int) -> None:
         layer.mlp.down_proj.weight *= QUIET
         layer.self_attn.o_proj.weight *= QUIET
     for head in range(heads):
-        start = head * size
-        rows = slice(start, start + size)
+        # Of the heads that share keys and values the first asks.
+        asks, start = head * shared * size, head * size
+        asking, rows = slice(asks, asks + size), slice(start, start + size)
         seen, kept, copied = (directions(config.hidden_size, size) for _ in range(3))
         # Looking back: query and key are the same constant, the key turned on by one token; so they meet at distance 1.
-        for projection in (first.q_proj, first.k_proj, second.q_proj, second.k_proj):
-            projection.weight[rows] *= 2 * QUIET
+        for layer in (first, second):
+            layer.q_proj.weight[asking] *= 2 * QUIET
+            layer.k_proj.weight[rows] *= 2 * QUIET
         for i, turn in enumerate(turns[: half // 2]):
-            first.q_proj.bias[start + i] = BACK
+            first.q_proj.bias[asks + i] = BACK
             first.k_proj.bias[start + i] = BACK * math.cos(turn)
             first.k_proj.bias[start + i + half] = BACK * math.sin(turn)
         first.v_proj.weight[rows] = seen
-        first.o_proj.weight[:, rows] = KEEP * kept.T
+        first.o_proj.weight[:, asking] = KEEP * kept.T
         # Matching: what this token is, against what an earlier place kept of the token before it.
         for i in (*still, *(i + half for i in still)):
-            second.q_proj.weight[start + i] = MATCH * seen[i]
+            second.q_proj.weight[asks + i] = MATCH * seen[i]
             second.k_proj.weight[start + i] = MATCH * kept[i]
         second.v_proj.weight[rows] = copied
-        second.o_proj.weight[:, rows] = COPY * copied.T
+        second.o_proj.weight[:, asking] = COPY * copied.T
 
 
 def directions(width: int, count: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sdsearch.config.component import Settings
 from sdsearch.contracts.agent import Agent
@@ -22,6 +22,9 @@ class Shape(Settings):
     layers: int = 4
     width: int = 192
     heads: int = 6
+    kv_heads: int | None = Field(2, ge=1)
+    """Heads of keys and values, shared by `heads` of queries; null: one each. Sampling many rows at once waits for the
+    memory that holds them."""
     feed_forward: int = 512
     vocabulary: int = 2048
     context: int = 2048
@@ -35,17 +38,24 @@ class Shape(Settings):
     """Standard deviation of the first weights: a narrow model needs more than the usual 0.02."""
     rope_theta: float = Field(1e6, gt=1)
     """Base of the rotary frequencies: a high one leaves half of them free to compare tokens at any distance."""
-    induction_heads: int = Field(4, ge=0)
+    induction_heads: int = Field(2, ge=0)
     """Heads that can copy from the beginning, in each of the first two layers; see `sdsearch.warmstart.induction`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.induction_heads > self.heads or (self.induction_heads and self.layers < 2):
+        if self.induction_heads > self.key_heads or (self.induction_heads and self.layers < 2):
             raise ValueError(
-                f"{self.induction_heads} induction heads need as many heads and two layers, got {self.heads} heads and "
-                f"{self.layers} layers"
+                f"{self.induction_heads} induction heads need as many heads of keys and two layers, got "
+                f"{self.key_heads} heads of keys and {self.layers} layers"
             )
+        if self.heads % self.key_heads:
+            raise ValueError(f"got {self.heads} heads and {self.key_heads} of keys, expected a multiple of them")
         return self
+
+    @property
+    def key_heads(self) -> int:
+        """How many heads of keys and values there are."""
+        return self.kv_heads or self.heads
 
 
 class Cloning(Settings):
@@ -54,9 +64,25 @@ class Cloning(Settings):
     questions: int = Field(4000, ge=1)
     """How many questions are played."""
     group: int = Field(5, ge=1)
-    """Episodes of each; also the size of a hindsight block."""
-    hinted: float = Field(0.35, ge=0, le=1)
+    """Episodes of each."""
+    hinted: float = Field(0.5, ge=0, le=1)
     """The share of training rows that begin with a hindsight block."""
+    foreign: float = Field(0.0, ge=0, le=1)
+    """The share of blocks that are of another question, and are followed by an attempt as it was."""
+    contrast: float = Field(0.0, ge=0, le=1)
+    """The share of the others in which fewer attempts are marked right than wrong, one of which is followed; the rest
+    tells of all attempts of the group, and the shortest right one is followed."""
+    flipped: float = Field(0.4, ge=0, le=1)
+    """The share of contrasted blocks with every label turned round. What is marked right is followed, to its last
+    search."""
+    left_out: float = Field(0.5, ge=0, le=1)
+    """The share of contrasted blocks that do not tell of the attempt that is followed, where another is marked like
+    it."""
+    marked: int = Field(3, ge=1)
+    """At most so many attempts of a contrasted block are marked right."""
+    smallest: int = Field(4, ge=2)
+    largest: int = Field(8, ge=2)
+    """Attempts in a contrasted block."""
     epochs: int = Field(1, ge=1)
     """How often each episode is shown, with other names each time."""
     renamed: float = Field(0.8, ge=0, le=1)
@@ -71,6 +97,15 @@ class Cloning(Settings):
     read_weight: float = Field(0.3, ge=0)
     """The weight of prompt and observation tokens in the loss; those of the model count 1. Reading what it is shown
     teaches a model that starts from nothing to copy names."""
+
+
+class Judged(Settings):
+    """How the figures of the model card are taken."""
+
+    questions: int = Field(120, ge=2)
+    """How many held-out questions are played."""
+    group: int = Field(8, ge=2)
+    """Attempts at each; also the size of a block."""
 
 
 class WarmStart(Settings):
@@ -91,7 +126,19 @@ class WarmStart(Settings):
     agent: Agent
     """Who plays: a scripted agent with mistakes."""
     hint: Hint
+    """What the blocks are: a hint with labels."""
     sampling: Sampling = Sampling()
     """How the figures of the model card are sampled."""
     shape: Shape = Shape()
     cloning: Cloning = Cloning()
+    judged: Judged = Judged()
+
+    @field_validator("hint")
+    @classmethod
+    def _labelled(cls, hint: Hint) -> Hint:
+        if lacking := {"flipped", "others"} - hint.twins().keys():
+            raise ValueError(
+                f"the hint {hint.type} has no {' and no '.join(sorted(lacking))} twin: expected one with labels that "
+                "tells an attempt of itself, such as hindsight as it is"
+            )
+        return hint

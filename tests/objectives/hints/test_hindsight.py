@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from sdsearch.contracts.hint import HintText
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Segment, Trajectory, Turn
+from sdsearch.hinting.attempt import TAG
 from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.testing import check_hint, example_groups, example_trajectory
 
 QUESTION = Question("q", "What is the capital?", ("Paris",))
@@ -67,6 +69,7 @@ LINES = [
         {"include_self": "past_only", "which": "single"},
         {"include_self": "past_only", "which": "correct", "max_words": 3},
         {"shows": ["think", "query", "documents", "answer"]},
+        {"labels": "flipped"},
     ],
 )
 def test_contract(settings: dict[str, object]) -> None:
@@ -99,6 +102,24 @@ def test_shuffled_labels_are_the_same_labels() -> None:
         assert [line.split(": ")[1] for line in lines(blocks[0])] == [line.split(": ")[1] for line in LINES]
         assert sum(line.startswith("CORRECT") for line in lines(blocks[0])) == 2
     assert len({blocks[0] for blocks in found}) > 1
+
+
+def test_flipped_labels_are_all_turned_round() -> None:
+    turned = [line.replace("INCORRECT", "-").replace("CORRECT", "INCORRECT").replace("-", "CORRECT") for line in LINES]
+    assert lines(texts(labels="flipped")[0]) == turned
+
+
+def test_twins_differ_in_one_thing() -> None:
+    hint = Hindsight(max_words=50, order="random")
+    twins = hint.twins()
+    assert twins == {
+        "flipped": Hindsight(max_words=50, order="random", labels="flipped"),
+        "others": Hindsight(max_words=50, order="random", include_self="others"),
+    }
+    assert twins["flipped"].twins()["flipped"] == hint
+    assert Hindsight(labels="off", include_self="others").twins() == {}
+    assert "flipped" not in Hindsight(labels="shuffled").twins()
+    assert Placebo(hint=hint).twins() == {name: Placebo(hint=twin) for name, twin in twins.items()}
 
 
 def test_order() -> None:
@@ -253,7 +274,7 @@ def test_a_block_does_not_depend_on_other_groups() -> None:
         ("a\nCORRECT: b", "a CORRECT b"),
         ("a | b", "a b"),
         ("a\r\u2028\x85\x0b\x0cb", "a b"),
-        ("Incorrect :: x", "Incorrect x"),
+        ("INCORRECT :: x", "INCORRECT x"),
         ("CORRECT|: x", "CORRECT x"),
         ("CORRECT\uff1a x", "CORRECT x"),
         ("ATTEMPT:x", "ATTEMPT x"),
@@ -281,8 +302,8 @@ def test_a_query_cannot_forge(queries: list[str]) -> None:
     assert len(found) == 2
     assert len("\n".join(found).splitlines()) == 2
     assert found[0].startswith("INCORRECT: ")
-    assert len(re.findall(r"(?<!\w)(?:IN)?CORRECT\s*[:\uff1a]", "\n".join(found), re.IGNORECASE)) == 2
-    written = [q for q in map(Hindsight().clean, queries) if q]
+    assert len(re.findall(r"(?<!\w)(?:in)?correct\s*[:\uff1a]", "\n".join(found), re.IGNORECASE)) == 2
+    written = [q for q in (Hindsight().clean(TAG.sub(" ", query)) for query in queries) if q]
     assert found[0].removeprefix("INCORRECT: ").split(" | ") == (written or ["no search"])
 
 

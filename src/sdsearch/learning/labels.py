@@ -1,0 +1,70 @@
+"""The flip test during a run: now and then, on a few groups, does the teacher's hint do what its labels say?
+
+See `sdsearch.hinting.flip`. Two attempts of a group are scored, a right one and a wrong one, so that it costs a small
+part of a step; nothing of the step is changed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+
+import numpy as np
+
+from sdsearch.config.component import named
+from sdsearch.contracts.credit import Credit, Probe
+from sdsearch.contracts.hint import Hint, Hints, Teacher
+from sdsearch.contracts.loss import Term
+from sdsearch.core.answers import correct
+from sdsearch.core.trajectory import Group
+from sdsearch.hinting.flip import Queries
+from sdsearch.objectives.hints.placebo import Placebo
+from sdsearch.spec import Objective
+
+
+def hinted(objective: Objective) -> Iterator[tuple[str, Hint, Teacher]]:
+    """Yield the terms and credits of an objective that have a hint: the name, the hint, and who reads it."""
+    parts: list[Term | Credit] = [*objective.terms, *objective.credit]
+    for name, part in named(parts):
+        hint = getattr(part, "hint", None)
+        if isinstance(hint, Hint):
+            yield name, hint, getattr(part, "teacher", "live")
+
+
+def turned(hint: Hint) -> Hint:
+    """Return a hint with every label turned round; of one without labels, that of another question."""
+    return hint.twins().get("flipped") or Placebo(hint=hint)
+
+
+def measure(
+    groups: Sequence[Group], objective: Objective, probe: Probe, seed: int, most: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Return what `sdsearch.monitoring.labels.Measured` says of `most` groups at most that have both outcomes."""
+    dice = Random(f"labels/{seed}")
+    outcomes = [[correct(t) for t in group.kept] for group in groups]
+    mixed = [i for i, right in enumerate(outcomes) if len(set(right)) > 1]
+    chosen = set(dice.sample(mixed, min(most, len(mixed))))
+    scored: list[bool] = []
+    for i, right in enumerate(outcomes):
+        kinds = [[j for j, r in enumerate(right) if r == kind] for kind in (True, False)]
+        pair = [dice.choice(kind) for kind in kinds] if i in chosen else []
+        scored += [j in pair for j in range(len(right))]
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, hint, teacher in hinted(objective) if chosen else ():
+        each = [hint.texts(groups, seed), turned(hint).texts(groups, seed)]
+        flat = [[text for part in texts for text in part] for texts in each]
+        true, false = (probe.logprobs(groups, only(texts, scored), teacher) for texts in flat)
+        queries = Queries(groups)
+        effects = queries.effect(true, false)
+        known = ~np.isnan(effects)
+        found[name] = [
+            (float(effects[mine].sum()), float(mine.sum()))
+            for mine in (known & (queries.group == i) for i in sorted(chosen))
+            if mine.any()
+        ]
+    return found
+
+
+def only(texts: Hints, scored: Sequence[bool]) -> Hints:
+    """Return the hints of the attempts that are scored, and None for the others."""
+    return [text if chosen else None for text, chosen in zip(texts, scored, strict=True)]

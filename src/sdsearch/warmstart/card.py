@@ -1,0 +1,72 @@
+"""The model card of a warm start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from textwrap import fill
+
+from sdsearch.core.statistics import Estimate
+from sdsearch.warmstart.spec import WarmStart
+
+LABELS = {
+    "exact_match": "exact match before training",
+    "searches": "searches per question",
+    "gold_recall": "recall of gold passages",
+    "mixed": "share of groups with right and wrong attempts",
+    "label_effect": "label effect, nats a query",
+    "label_effect_per_token": "the same, nats a token",
+    "label_effect_without_own": "label effect where the own attempt is left out of the block, nats a query",
+    "label_effect_without_own_per_token": "the same, nats a token",
+    "exact_match_none": "exact match where the right attempts are the minority, without a block",
+    "exact_match_true": "behind the block of the group",
+    "exact_match_flipped": "behind the same with every label turned round",
+    "exact_match_foreign": "behind the block of another question",
+    "gain": "true block less none",
+    "loss": "true labels less turned ones",
+    "shift": "another question's block less none",
+}
+
+
+def card(settings: WarmStart, made: Mapping[str, float], found: Mapping[str, Estimate]) -> str:
+    """Return the model card: `made` tells how the model was made, `found` what became of it."""
+    shape, cloning, judged = settings.shape, settings.cloning, settings.judged
+    about = (
+        f"Architecture: Llama, {shape.layers} layers, width {shape.width}, {shape.heads} heads that share "
+        f"{shape.key_heads} of keys and values, vocabulary {shape.vocabulary}, context {shape.context}; "
+        f"{made['parameters'] / 1e6:.2f} million parameters, stored as float16 safetensors. The tokeniser is a "
+        "byte-level BPE of its own.",
+        f"Data: {made['episodes']:.0f} episodes ({made['tokens'] / 1e6:.2f} million tokens), played by a scripted "
+        f"agent with deliberate mistakes in the training split; its exact match is {made['scripted_exact_match']:.2f}. "
+        "No question, passage or entity of the test split is asked about in them.",
+        f"Blocks: {made['hinted']:.0%} of the rows begin with a hindsight block. {cloning.foreign:.0%} of these are of "
+        f"another question, and an attempt follows as it went. In {cloning.contrast:.0%} of the others fewer attempts "
+        f"are marked right than wrong, and one of those follows; in {cloning.flipped:.0%} of these every label is "
+        "turned round. The rest tells of the whole group, and its shortest right attempt follows.",
+        f"Time: {made['seconds'] / 60:.1f} minutes on {made['threads']:.0f} threads, {made['play_seconds'] / 60:.1f} "
+        f"of them for playing, in {'bfloat16' if made['halves'] else 'float32'}. Final loss {made['loss']:.3f}.",
+        "Reproduce: `sdsearch warmstart specs/warmstart.yaml`; one seed gives the same weights on the same machine.",
+    )
+    lines = [
+        f"# {settings.name}",
+        "",
+        "A small language model that searches and answers, badly on purpose: where the embedded experiments start.",
+        "",
+        *(fill(each, 120, initial_indent="- ", subsequent_indent="  ") for each in about),
+        "",
+        f"| {judged.questions} held-out questions, {judged.group} attempts each, temperature "
+        f"{settings.sampling.temperature} | | 95 % |",
+        "|---|---|---|",
+        *(f"| {label} | {found[name].value:.3f} | {ends(found[name])} |" for name, label in LABELS.items()),
+        "",
+        "Intervals are t intervals over questions. A label effect says how much better the block fits the outcome of",
+        "an attempt with true labels than with every label turned round: 0 is a model that does not read them.",
+        "",
+        "The facts in the episodes come from GeoNames (CC BY 4.0) and airportsdata. The model knows no more than",
+        "these; it is of no use for anything else.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ends(value: Estimate) -> str:
+    """Return an interval as text."""
+    return "" if value.low is None else f"{value.low:.3f} to {value.high:.3f}"

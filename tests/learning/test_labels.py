@@ -1,0 +1,104 @@
+"""The flip test during a run: what is scored, what is recorded, and that nothing else changes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from sdsearch.contracts.credit import Numbers, Probe
+from sdsearch.contracts.hint import Hints, Teacher
+from sdsearch.core.trajectory import Group, kept, read_groups
+from sdsearch.learning.labels import hinted, measure, turned
+from sdsearch.learning.train import train
+from sdsearch.objectives.credit.log_ratio import LogRatio
+from sdsearch.objectives.hints.gold_answer import GoldAnswer
+from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.hints.placebo import Placebo
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
+from sdsearch.objectives.terms.distill import Distill
+from sdsearch.spec import Objective, load
+
+
+class Asked(Probe):
+    """Likes every token of an attempt whose line has the right label by so many nats; remembers what it was asked."""
+
+    def __init__(self, nats: float) -> None:
+        self.nats, self.hints = nats, list[Hints]()
+
+    def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
+        assert hints is not None
+        self.hints.append(hints)
+        found = []
+        for trajectory, hint in zip(kept(groups), hints, strict=True):
+            good = f"\nCORRECT: {' | '.join(trajectory.queries)}\n" in str(hint)
+            value = np.nan if hint is None else self.nats * good
+            found.append(np.full(trajectory.sampled, value))
+        return found
+
+
+OBJECTIVE = Objective(credit=[], terms=[ClippedPG(), Distill(hint=Hindsight())])
+
+
+def test_two_attempts_of_each_chosen_group_are_scored(recorded: Path) -> None:
+    groups = list(read_groups(recorded))
+    for most, count in ((1, 1), (2, 2), (9, 3)):
+        probe = Asked(0.5)
+        found = measure(groups, OBJECTIVE, probe, 3, most)
+        assert found.keys() == {"distill"}
+        assert len(found["distill"]) == count
+        scored = [[h is not None for h in hints] for hints in probe.hints]
+        assert scored[0] == scored[1]
+        parts = np.split(np.array(scored[0]), [3, 6, 9])
+        assert sorted(int(part.sum()) for part in parts) == [0] * (4 - count) + [2] * count
+        assert all(part[0] and part[1:].sum() == 1 for part in parts if part.any())  # the right one and a wrong one
+        assert not parts[3].any()  # a group that was right throughout
+        true, flipped = (set(filter(None, hints)) for hints in probe.hints)
+        assert all("\nCORRECT: Airport 1 city | city" in str(text) for text in true)
+        assert all("\nINCORRECT: Airport 1 city | city" in str(text) for text in flipped)
+
+
+def test_the_sums_by_hand(recorded: Path) -> None:
+    """Each query of n tokens is n half nats more likely where its own line has the label that belongs to it."""
+    groups = list(read_groups(recorded))
+    (found,) = measure(groups, OBJECTIVE, Asked(0.5), 0, 9).values()
+    lengths = [[sum(span == 1 for span in s.spans) for s in t.actions[:-1]] for t in groups[0].trajectories]
+    either = [(0.5 * (sum(lengths[0]) + sum(w)), float(2 + len(w))) for w in lengths[1:]]
+    assert all(pair in either for pair in found)
+
+
+def test_hints_of_terms_and_credits_are_found() -> None:
+    objective = Objective(
+        credit=[LogRatio()], terms=[ClippedPG(), Distill(hint=GoldAnswer()), Distill(hint=None, teacher="ema")]
+    )
+    assert [name for name, *_ in hinted(objective)] == ["distill", "log_ratio"]
+    assert turned(Hindsight()) == Hindsight(labels="flipped")
+    assert turned(GoldAnswer()) == Placebo(hint=GoldAnswer())
+
+
+@pytest.fixture
+def stored(spec: Path, recorded: Path) -> list[str]:
+    """Return settings of a run that learns from the recorded groups."""
+    folder = train(load(spec, ["train.steps=1", "train.evaluate_every=0", "name=played"])).folder
+    (folder / "trajectories" / "step_1.jsonl").write_bytes(recorded.read_bytes())
+    return [f"train.source={{type: stored, run: {folder}}}", "train.evaluate_every=0", "train.questions=4"]
+
+
+def test_a_run_records_it_and_learns_the_same(spec: Path, stored: list[str]) -> None:
+    runs = {}
+    for every in (2, 0):
+        made = load(spec, [*stored, f"name=every_{every}", "train.steps=4", f"monitors.labels_every={every}"])
+        runs[every] = train(made).folder
+    lines = [json.loads(line) for line in (runs[2] / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "train" in line]
+    assert [("labels" in line, "distill/label_effect" in line["train"]) for line in steps] == [
+        (True, True), (False, False), (True, True), (False, False),
+    ]  # fmt: skip
+    first = steps[0]["labels"]["distill"]
+    assert len(first) == 3
+    value = sum(total for total, _ in first) / sum(count for _, count in first)
+    assert steps[0]["train"]["distill/label_effect"] == pytest.approx(value)
+    one, other = (load_file(runs[e] / "checkpoints" / "step_4" / "model.safetensors") for e in (2, 0))
+    assert all(one[key].equal(other[key]) for key in one)

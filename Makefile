@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow check bench wheel clean
+.PHONY: run test test-slow check bench mutants wheel clean
 
 run: $(READY)
 	$(BIN)/sdsearch train specs/sd_search.yaml --fresh
@@ -26,6 +26,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/rollout.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/attack.py
+
+# Slow: about half an hour on one core, and it goes on where it was stopped.
+mutants: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py
 
 wheel: $(READY)
 	rm -rf build dist

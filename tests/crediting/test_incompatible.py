@@ -65,7 +65,9 @@ def test_refused(overrides: list[str], message: str) -> None:
         ["objective.credit=[gae, group_mean]"],
         ["objective.credit=[]", "objective.terms=[entropy]"],
         ["objective.terms=[clipped_pg, llds]", "train.epochs=2"],
+        ["train={group: 4, rollouts: {type: critical, initial: 4}}", "objective.credit=[carl]"],
+        ["train={group: 2, source: {filter: mixed}}"],
     ],
 )
 def test_accepted(overrides: list[str]) -> None:
-    load(SPECS / "grpo.yaml", overrides)
+    assert load(SPECS / "grpo.yaml", overrides).untrainable is None

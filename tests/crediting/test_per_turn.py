@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Segment, Trajectory
-from sdsearch.crediting.per_turn import by_group, by_trajectory, means, pooled, scaled, surprise
+from sdsearch.crediting.per_turn import by_group, by_trajectory, by_turn, means, per_turn, pooled, scaled, surprise
 from sdsearch.testing import example_groups, example_trajectory
 
 QUESTION = Question("q", "Where?", ("here",))
@@ -28,6 +28,16 @@ def test_numbers_by_trajectory() -> None:
     for wrong in ([1, 2], [1, 2, 3, 4]):
         with pytest.raises(ValueError, match=f"got {len(wrong)} numbers, expected one for each of 3 turns"):
             by_trajectory(played, wrong)
+
+
+def test_numbers_per_turn() -> None:
+    """Turns of four and five tokens."""
+    played = example_trajectory(QUESTION, [("search", "a"), ("answer", "b c")], 1)
+    assert per_turn(played, [2, 3]).tolist() == [2] * 4 + [3] * 5
+    assert [part.tolist() for part in by_turn(played, np.arange(9.0))] == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    for wrong in ([1.0], [1.0, 2.0, 3.0]):
+        with pytest.raises(ValueError, match=f"got {len(wrong)} numbers, expected one for each of 2 turns"):
+            per_turn(played, wrong)
 
 
 def test_means() -> None:
@@ -54,6 +64,7 @@ def test_scaled() -> None:
     assert (one.tolist(), none.tolist()) == ([pytest.approx(1, rel=1e-5), 0], [])
     assert two.tolist() == pytest.approx([-1, 1], rel=1e-5)
     assert scaled([np.zeros(2)])[0].tolist() == [0, 0]
+    assert scaled([np.array([3.0, 0.0])], eps=1)[0].tolist() == [0.75, 0]
 
 
 def test_pooled() -> None:

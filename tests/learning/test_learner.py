@@ -1,13 +1,19 @@
 """One update: micro-batches within a budget, groups kept together, and processes that add up to one."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from accelerate import Accelerator
 
 from sdsearch.core.tokens import TokenTable
+from sdsearch.core.usage import Clock
 from sdsearch.learning.credit import step_advantages
-from sdsearch.learning.learner import over
+from sdsearch.learning.learner import Learner, elsewhere, over
 from sdsearch.learning.loss import StepLoss
+from sdsearch.learning.processes import Processes
 from sdsearch.policy.batching import table_batches
-from sdsearch.spec import Objective
+from sdsearch.spec import Objective, load
 from sdsearch.testing import example_groups
 
 OBJECTIVE = {"credit": [{"type": "leave_one_out"}], "terms": [{"type": "clipped_pg"}]}
@@ -25,6 +31,40 @@ def test_batches_hold_each_needed_row_once_and_keep_to_the_budget() -> None:
         for part in parts:
             lengths = [p[-1] + 1 for p in table.at(part).positions().values()]
             assert len(lengths) == 1 or len(lengths) * max(lengths) <= budget
+
+
+def test_what_watches_and_teaches_is_counted_apart() -> None:
+    clock = Clock()
+    assert elsewhere(clock) == 0
+    clock.seconds |= {"score": 2.0, "monitor": 3.0, "train": 9.0}
+    assert elsewhere(clock) == 5
+
+
+def test_a_critic_is_made_where_it_is_asked_for(spec: Path) -> None:
+    experiment, alone = load(spec), Processes(Accelerator(cpu=True))
+    assert Learner(experiment, alone).critic is None
+    assert Learner(experiment, alone, frozenset({"critic"})).critic is not None
+    learner = Learner(load(spec, ["objective.credit=[gae]"]), alone)
+    assert learner.holders.keys() == {"optimizer", "teachers", "critic"}
+    assert learner.version == 0
+
+
+def test_an_update_is_made_with_dropout_and_moves_the_version(spec: Path) -> None:
+    """A model is loaded without; and what is put in evaluation mode by a rollout is put back."""
+    experiment = load(spec)
+    learner = Learner(experiment, Processes(Accelerator(cpu=True)))
+    learner.policy.model.eval()
+    groups = example_groups()
+    table = TokenTable.build(groups, [np.zeros(t.sampled) for g in groups for t in g.kept])
+    modes: list[bool] = []
+    learner.policy.model.register_forward_pre_hook(lambda model, _: modes.append(model.training))
+    learner.policy.decoder.register_forward_pre_hook(lambda model, _: modes.append(model.training))
+    objective = Objective.model_validate({"credit": [], "terms": ["entropy"]})
+    stage = experiment.stages[0]._replace(objective=objective)
+    for step in range(3):
+        learner.update(table, stage, step, Clock())
+    assert set(modes) == {True}
+    assert learner.version == 3
 
 
 def test_several_updates_of_a_step() -> None:

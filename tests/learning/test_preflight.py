@@ -3,16 +3,18 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
-from sdsearch.contracts.engine import LanguageModel
+import sdsearch.learning.preflight as preflight_module
+from sdsearch.contracts.engine import Codec, LanguageModel
 from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Segment
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import ContextError
-from sdsearch.learning.preflight import Opening, longest_prompt, preflight
+from sdsearch.learning.preflight import Opening, attempt, longest_prompt, preflight
 from sdsearch.learning.train import train
 from sdsearch.policy.policy import Policy, language_model
 from sdsearch.spec import Experiment, load
@@ -51,6 +53,41 @@ def test_the_longest_prompt_is_the_one_with_the_most_tokens(spec: Path) -> None:
     assert prompt.tokens == model.codec.prompt(experiment.environment.grammar.prompt(asked[1]))
 
 
+def test_of_many_prompts_only_the_longest_are_tokenised(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, model, _ = opened(spec)
+    monkeypatch.setattr(preflight_module, "LONGEST", 3)
+    monkeypatch.setattr(preflight_module, "AT_ONCE", 2)
+    asked = [Question(str(n), "Rome " * n, ("x",)) for n in (4, 1, 9, 2, 7, 3, 5)]
+    seen: list[str] = []
+
+    class Counted:
+        def prompt(self, text: str) -> tuple[int, ...]:
+            seen.append(text)
+            return model.codec.prompt(text)
+
+    question, _ = longest_prompt(experiment.environment.open(), cast("Codec", Counted()), asked)
+    assert question.id == "9"
+    assert [text.count("Rome") for text in seen] == [9, 7, 5]
+
+
+def test_the_attempts_that_are_tried() -> None:
+    opening = Opening(Question("q", "Where?", ("Rome", "Old Rome")), Segment("prompt", "Where?", (1, 2)))
+    right, wrong = (attempt(opening, ["a", "b"], right) for right in (True, False))
+    assert [(s.role, s.text) for s in right.segments] == [
+        ("prompt", "Where?"),
+        *(("model", "a"), ("observation", ""), ("model", "b"), ("observation", ""), ("model", "Rome")),
+    ]
+    assert wrong.segments == right.segments[:5]
+    assert [[(t.kind, t.text) for t in each.turns] for each in (right, wrong)] == [
+        [("search", "a"), ("search", "b"), ("answer", "Rome")],
+        [("search", "a"), ("search", "b")],
+    ]
+    assert [(t.stop_reason, t.reward, t.metrics["f1"], t.sampled) for t in (right, wrong)] == [
+        ("answered", 1, 1, 3),
+        ("max_turns", 0, 0, 2),
+    ]
+
+
 def test_a_prompt_and_one_turn_must_fit_into_the_context(spec: Path) -> None:
     prompt = opened(spec).prompt
     just = opened(spec, f"sampling.context={prompt + 8}")
@@ -77,6 +114,10 @@ def test_the_shortest_hint_must_fit_into_the_model(spec: Path) -> None:
     said = str(caught.value)
     assert f"the prompt takes {ready.prompt} tokens, {hinted} with the shortest hint for a group of 3" in said
     assert f"together {hinted + 8}, and the model has 512 positions: lower train.group" in said
+    experiment, model, opening = ready
+    preflight(experiment, model, hinted + 8, opening, opening)
+    with pytest.raises(ContextError, match=f"together {hinted + 8}, and the model has {hinted + 7} positions"):
+        preflight(experiment, model, hinted + 7, opening, opening)
     silent = "objective.terms.1.weight=0"
     check(opened(spec, f"objective.terms.1.hint.header={header}", silent))
 

@@ -1,5 +1,6 @@
 """Scoring: a hint changes what is in front of the question and nothing else, and teachers are never trained."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,26 @@ def test_a_hint_that_does_not_fit_says_what_to_do(tiny: Policy) -> None:
         score(tiny, rows, ["long " * 600, None, None, None])
 
 
+def test_a_hint_that_just_fits(tiny: Policy) -> None:
+    rows = table(tiny)
+    opening, whole = (len(rows.trajectories[0].segments[0].tokens), len(rows.trajectories[0].tokens))
+    first = rows.at(rows.trajectory == 0)
+    need = whole - opening + len(tiny.codec.prompt("one two\n" + rows.trajectories[0].segments[0].text))
+    tiny.model.config.max_position_embeddings = need
+    score(tiny, first, ["one two\n", None, None, None])
+    tiny.model.config.max_position_embeddings = need - 1
+    with pytest.raises(ContextError, match=f"take {need} tokens and the model has {need - 1} positions"):
+        score(tiny, first, ["one two\n", None, None, None])
+
+
+def test_another_model_teaches_at_the_temperature_of_the_policy(tiny: Policy) -> None:
+    other = copy.deepcopy(tiny)
+    tiny.temperature = 0.5
+    rows, teachers = table(tiny), Teachers(tiny, {"external"}, 0.1, other)
+    torch.testing.assert_close(teachers.score("external", rows, None), teachers.score("live", rows, None))
+    assert not any(p.requires_grad for p in other.model.parameters())
+
+
 def test_a_hint_of_its_own_for_each_turn(tiny: Policy) -> None:
     """Each turn is scored behind its own hint, as if that were the hint of the whole trajectory."""
     rows = table(tiny)
@@ -96,8 +117,6 @@ def test_a_hint_of_its_own_for_each_turn(tiny: Policy) -> None:
     plain = score(tiny, rows, [None, first, None, second])
     own = rows.trajectory > 0
     torch.testing.assert_close(mixed[own], plain[own], atol=1e-5, rtol=1e-5)
-    with torch.no_grad():
-        torch.testing.assert_close(score(tiny, rows, [(first, second)] * 4), expected, atol=1e-5, rtol=1e-5)
     some = rows.at(rows.turn == 1)
     torch.testing.assert_close(score(tiny, some, [(None, second)] * 4), expected[rows.turn == 1], atol=1e-5, rtol=1e-5)
 

@@ -7,16 +7,11 @@ from sdsearch.core.question import Hop, Question
 from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import DataError
 from sdsearch.objectives.credit.step_search import StepSearch
-from sdsearch.testing import check_credit
 
 Attempt = Callable[..., Trajectory]
 HOPS = Hop("Orly", "city", "Paris", "g1"), Hop("Paris", "country", "France", "g2")
 QUESTION = Question("q", "Where?", ("France",), ("g1", "g2"), HOPS)
 AGAIN = Turn("search", "Orly city", ("g1", "x")), Turn("search", "Orly city", ("g1", "y"))
-
-
-def test_contract() -> None:
-    check_credit(StepSearch())
 
 
 def test_by_hand(attempt: Attempt) -> None:

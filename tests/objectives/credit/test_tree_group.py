@@ -9,15 +9,10 @@ from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.errors import SpecError
 from sdsearch.objectives.credit.tree_group import TreeGroup
 from sdsearch.spec import load
-from sdsearch.testing import check_credit
 
 Attempt = Callable[..., Trajectory]
 TURNS = Turn("search", "what"), Turn("answer", "here")
 SPECS = Path(sdsearch.__file__).parent / "specs"
-
-
-def test_contract() -> None:
-    check_credit(TreeGroup())
 
 
 def test_by_hand(attempt: Attempt) -> None:

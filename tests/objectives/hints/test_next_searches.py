@@ -2,7 +2,6 @@ from collections.abc import Callable
 
 from sdsearch.core.trajectory import Group, Trajectory, Turn
 from sdsearch.objectives.hints.next_searches import NextSearches
-from sdsearch.testing import check_hint
 
 TURNS = Turn("search", "one"), Turn("invalid", "no action"), Turn("search", "two"), Turn("answer", "here")
 SHOWN = ["<information>A a</information>", "Not valid.", "<information>B b</information>"]
@@ -12,10 +11,6 @@ def told(hint: NextSearches, played: Trajectory) -> tuple[str | None, ...]:
     ((texts,),) = hint.texts([Group(played.question, (played,))], 0)
     assert isinstance(texts, tuple)
     return texts
-
-
-def test_contract() -> None:
-    check_hint(NextSearches())
 
 
 def test_a_turn_is_told_what_came_of_it(attempt: Callable[..., Trajectory]) -> None:

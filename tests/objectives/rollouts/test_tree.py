@@ -73,3 +73,9 @@ def test_it_objects_to_groups_that_it_cannot_grow(group: int) -> None:
     path = Path(sdsearch.__file__).parent / "specs" / "methods" / "tree_grpo.yaml"
     with pytest.raises(SpecError, match=f"train.group is {group}, and 2 trees have at least 2 leaves and at most 6"):
         load(path, [f"train.group={group}", "train.rollouts.expand=2"])
+
+
+@pytest.mark.parametrize("group", [2, 6])
+def test_it_takes_groups_from_its_trees_to_all_of_their_leaves(group: int) -> None:
+    path = Path(sdsearch.__file__).parent / "specs" / "methods" / "tree_grpo.yaml"
+    assert load(path, [f"train.group={group}", "train.rollouts.expand=2"]).train.group == group

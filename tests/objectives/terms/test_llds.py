@@ -36,6 +36,14 @@ def test_only_tokens_that_fell_in_actions_that_fell(rows_of: MakeRows) -> None:
     assert found[:, 0].tolist() == pytest.approx([-0.9, 0, 0, 0], rel=1e-5)  # descent raises the token that fell
 
 
+def test_an_action_is_one_turn_of_one_trajectory(rows_of: MakeRows) -> None:
+    """Two trajectories of two turns of a token: the first of one and the last of the other fall by ln 2, two rise."""
+    rows = in_turns(rows_of([0.1, 0.8, 0.8, 0.1], [0.2] * 4, [1.0] * 4), 0, 1, 0, 1)
+    rows = rows._replace(table=replace(rows.table, trajectory=torch.tensor([0, 0, 1, 1])))
+    assert LLDS().loss(rows).loss.tolist() == pytest.approx([log(2), 0, 0, log(2)])
+    assert LLDS(gate="trajectory").loss(rows).loss.tolist() == [0, 0, 0, 0]
+
+
 def test_the_gate_of_the_trajectory(rows_of: MakeRows) -> None:
     """Altogether it falls by ln 4 + ln 2 and rises by ln 2 + ln 2, so that both tokens that fell are held."""
     rows = in_turns(rows_of([0.1, 0.4, 0.1, 0.4], [0.4, 0.2, 0.2, 0.2], [1.0] * 4), 0, 0, 1, 1)

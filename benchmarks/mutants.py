@@ -42,12 +42,12 @@ CACHE = ROOT / ".cache" / "mutants"
 TREE, MARKED, PROBE = CACHE / "tree", CACHE / "marked", CACHE / "probe"
 FOLDERS = ("src/sdsearch/learning", "src/sdsearch/crediting", "objectives", "src/sdsearch/rollout")
 TESTS = (
-    *("objectives", "crediting", "learning", "rollout", "core", "policy", "agents", "hinting", "monitoring"),
-    *("test_token_truth.py", "test_contracts.py", "testing", "fidelity", "test_outage.py"),
+    *("objectives", "crediting", "learning", "rollout", "core", "policy", "agents", "hinting", "monitoring", "testing"),
+    *("fidelity", "teacher", "test_contracts.py", "test_token_truth.py", "test_outage.py", "test_effects.py"),
 )
-"""What of `tests/` is asked. The others look at other folders, or take long; they could only catch more."""
-LONG = ("tests/learning/test_processes.py", "tests/learning/test_resume.py")
-"""Left out: minutes each, in processes of their own."""
+"""What of `tests/` is asked. The others look at other folders; they could only catch more."""
+LONG = ("tests/learning/test_resume.py",)
+"""Left out: minutes, in processes that are killed."""
 HEAVY = (
     *("accelerate", "chromadb", "gymnasium", "hypothesis", "matplotlib.pyplot", "pydantic", "rich"),
     *("sentence_transformers", "torch", "transformers", "typer"),

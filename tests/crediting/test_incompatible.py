@@ -39,6 +39,10 @@ CRITICS = "the credits gae, gae would all teach the one critic"
             ["objective.credit=[{type: hcapo, clip: [1.2, 0.8]}]"],
             r"got clip: \[1.2, 0.8\], expected the lower",
         ),
+        *(
+            (["train.group=1", "objective.credit=[]", f"objective.terms=[{{type: distill, {settings}}}]"], ALONE)
+            for settings in ("hint: gold_answer, gate: mixed", "hint: {type: hindsight, include_self: others}")
+        ),
         (["train.questions=1", "objective.terms=[{type: distill, hint: placebo}]"], "distill: train.questions is 1"),
         *(
             (
@@ -67,6 +71,10 @@ def test_refused(overrides: list[str], message: str) -> None:
         ["objective.terms=[clipped_pg, llds]", "train.epochs=2"],
         ["train={group: 4, rollouts: {type: critical, initial: 4}}", "objective.credit=[carl]"],
         ["train={group: 2, source: {filter: mixed}}"],
+        *(
+            ["train.group=1", "objective.credit=[]", f"objective.terms=[{{type: distill, hint: {hint}}}]"]
+            for hint in ("gold_answer", "{type: hindsight, include_self: all}")
+        ),
     ],
 )
 def test_accepted(overrides: list[str]) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 
@@ -12,7 +13,9 @@ from sdsearch.learning.credit import step_advantages
 from sdsearch.learning.learner import Learner, elsewhere, over
 from sdsearch.learning.loss import StepLoss
 from sdsearch.learning.processes import Processes
+from sdsearch.learning.teachers import score
 from sdsearch.policy.batching import table_batches
+from sdsearch.policy.logprobs import entropy
 from sdsearch.spec import Objective, load
 from sdsearch.testing import example_groups
 
@@ -65,6 +68,24 @@ def test_an_update_is_made_with_dropout_and_moves_the_version(spec: Path) -> Non
         learner.update(table, stage, step, Clock())
     assert set(modes) == {True}
     assert learner.version == 3
+
+
+def test_figures_add_up_over_micro_batches(spec: Path) -> None:
+    """Attempts of 8 and 4 tokens, each of which counts the same in the mean, however they are cut."""
+    found = []
+    for budget in (1, 10_000):
+        experiment = load(spec, [f"train.tokens_per_batch={budget}"])
+        learner = Learner(experiment, Processes(Accelerator(cpu=True)))
+        groups = example_groups()[1:2]
+        table = TokenTable.build(groups, [np.zeros(t.sampled) for t in groups[0].kept])
+        with torch.no_grad():
+            expected = -entropy(score(learner.policy, table)).mean().item()
+        stage = experiment.stages[0]._replace(objective=Objective.model_validate({"credit": [], "terms": ["entropy"]}))
+        figures = learner.update(table, stage, 0, Clock())
+        assert figures["entropy/rows"] == 12
+        assert figures["loss"] == figures["entropy/loss"] == pytest.approx(expected, rel=1e-5)
+        found.append(figures)
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)
 
 
 def test_several_updates_of_a_step() -> None:

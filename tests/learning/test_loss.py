@@ -211,6 +211,16 @@ def test_the_teacher_is_asked_only_for_its_rows() -> None:
     assert model.taught == [("live", hints, (table.span == Span.ANSWER).nonzero().squeeze(1).tolist())]
 
 
+def test_a_term_is_given_what_the_teacher_says_of_its_rows() -> None:
+    table = example_table()
+    step_loss, model = step_loss_of(table, Distill(hint=Hindsight(), rows="answer")), Model(table)
+    seen: list[LossInput] = []
+    step_loss.loss(
+        everything(table), model.logits, model.teacher, lambda _name, _index, given, _out: seen.append(given)
+    )
+    torch.testing.assert_close(seen[0].teacher_logits, model.weights[table.span == Span.ANSWER].detach())
+
+
 def test_a_weight_of_zero_calls_no_teacher() -> None:
     table = example_table()
     model = Model(table)

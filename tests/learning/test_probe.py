@@ -174,6 +174,11 @@ def test_nobody_answers_without_a_model(groups: list[Group]) -> None:
         Probe().continue_from([], 1)
 
 
+def test_a_probe_has_the_step_and_its_seed(tiny: Policy) -> None:
+    asked = probe(tiny)
+    assert (asked.step, asked.seed) == (3, 7)
+
+
 def test_spent_counts_what_was_played(tiny: Policy, groups: list[Group]) -> None:
     spent = Usage()
     spent.add(groups)

@@ -111,6 +111,8 @@ def test_what_fails_in_one_process_fails_in_all() -> None:
 def test_one_question_for_two_processes_is_refused(spec: Path) -> None:
     """Both would play the same rollouts of it."""
     two = Apart(0, 2)
+    with pytest.raises(SpecError, match=r"train\.questions is 1 and there are 2 processes"):
+        Trainer(load(spec, ["train.questions=1"]), two)
     with pytest.raises(SpecError, match=r"train\.questions is 6 and `data\.train` has 5: with several processes"):
         Trainer(load(spec, ["train.questions=6"]), two)
 

@@ -63,7 +63,9 @@ def test_teachers_get_no_gradient_and_leave_the_policy_in_its_mode(tiny: Policy)
     teachers = Teachers(tiny, {"frozen", "ema"}, 0.5)
     tiny.model.train()
     for kind in ("live", "frozen", "ema"):
-        assert not teachers.score(kind, rows, None).requires_grad
+        found = teachers.score(kind, rows, None)
+        assert not found.requires_grad
+        torch.testing.assert_close(found, score(tiny, rows).detach())
     assert tiny.model.training
     assert not any(p.requires_grad for p in teachers.policies["frozen"].model.parameters())
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,11 @@ import pytest
 import torch
 
 from sdsearch.contracts.environment import Action
-from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Trajectory, read_groups
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import CheckpointError, RetrieverUnavailable, SpecError
 from sdsearch.learning.train import train
 from sdsearch.policy.policy import Policy
-from sdsearch.rollout.order import choose
 from sdsearch.spec import Experiment, load
 
 
@@ -66,6 +65,17 @@ def test_a_run_leaves_everything(spec: Path) -> None:
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step_3", "step_4"]
     assert load(folder / "spec.yaml") == opened(spec)
     assert (folder / "trajectories" / "step_4.jsonl").read_text().count("\n") == 2
+
+
+def test_one_evaluation_before_and_one_after_and_where_the_time_went(spec: Path) -> None:
+    since = time.perf_counter()
+    folder = train(opened(spec, "train.steps=2", "train.evaluate_every=0")).folder
+    elapsed = time.perf_counter() - since
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "evaluate" in line] == [0, 2]
+    steps = [line["seconds"] for line in lines if "train" in line]
+    assert all(0 < sum(v for name, v in seconds.items() if name != "step") <= seconds["step"] for seconds in steps)
+    assert sum(seconds["step"] for seconds in steps) < elapsed
 
 
 @pytest.mark.parametrize("budget", [1, 300])
@@ -152,28 +162,6 @@ def test_an_agent_without_weights_cannot_be_trained(spec: Path) -> None:
     with pytest.raises(SpecError, match="small: `objective` is missing: training needs `credit` and `terms`"):
         train(opened(spec, "objective=null"))
     assert not (spec.parent / "runs" / "small" / "0").exists()
-
-
-def test_questions_go_round_in_shuffled_epochs() -> None:
-    def asked(count: int, steps: int) -> list[str]:
-        return [q.id for step in range(steps) for q in choose(questions, step, count, seed=7)]
-
-    questions = [Question(str(i), "", ("a",)) for i in range(6)]
-    epochs = [asked(2, 9)[i : i + 6] for i in (0, 6, 12)]
-    assert [sorted(epoch) for epoch in epochs] == [list("012345")] * 3
-    assert len({tuple(epoch) for epoch in epochs}) == 3
-    # Two are left over in each epoch: no step begins in one and ends in the next, so none asks a question twice.
-    assert all(len({q.id for q in choose(questions, step, 4, seed=7)}) == 4 for step in range(9))
-    # Where there are too few questions for a step it begins again.
-    assert asked(15, 1) == [*asked(6, 1), *asked(6, 1), *asked(6, 1)[:3]]
-
-
-def test_further_questions_of_a_step_are_others() -> None:
-    questions = [Question(str(i), "", ("a",)) for i in range(9)]
-    lots = [[q.id for q in choose(questions, 3, 4, 7, lot)] for lot in range(4)]
-    assert [len(lot) for lot in lots] == [4, 4, 1, 0]
-    assert len({i for lot in lots for i in lot}) == 9
-    assert lots != [[q.id for q in choose(questions, 4, 4, 7, lot)] for lot in range(4)]
 
 
 def test_the_student_never_sees_the_hint(spec: Path) -> None:

@@ -50,6 +50,9 @@ def test_gold_passages(attempt: Attempt, by_turns: ByTurn) -> None:
         [pytest.approx(UNIT), 0],
         [pytest.approx(-UNIT), 0],
     ]
+    later = attempt(1, INVALID, replace(SEARCH, hits=("g",)), ANSWER, question=known)
+    second = attempt(1, replace(SEARCH, hits=("x",)), replace(SEARCH, hits=("g",)), ANSWER, question=known)
+    assert [MTGRPO(reward="gold_passage").search_reward(t, turn) for t, turn in ((later, 1), (second, 0))] == [1, 0]
     with pytest.raises(DataError, match="question 'q': got no gold passage"):
         MTGRPO(reward="gold_passage").of_group(Group(plays[0].question, (attempt(1, SEARCH), attempt(0, SEARCH))))
 

@@ -24,6 +24,13 @@ def test_by_hand(attempt: Attempt) -> None:
     assert found == pytest.approx([1.5 + root, -0.5, -0.5 - root, -0.5], rel=1e-5)
 
 
+def test_a_leaf_that_left_at_the_question_is_of_its_tree(attempt: Attempt) -> None:
+    """One tree with the rewards 1, 0 and 0: within it and over all the same numbers."""
+    plays = tuple(attempt(float(not i), *TURNS, branch=b) for i, b in enumerate([None, (0, 0), (1, 0)]))
+    found = [c[0] for c in TreeGroup().of_group(Group(plays[0].question, plays))]
+    assert found == pytest.approx([2 * 2 / 3 * 3**0.5, -2 / 3 * 3**0.5, -2 / 3 * 3**0.5], rel=1e-5)
+
+
 def test_lost_leaves_keep_their_place(attempt: Attempt) -> None:
     """The first root is lost: its two leaves are still one tree."""
     lost = replace(attempt(9, *TURNS), stop_reason="retriever_unavailable")

@@ -57,6 +57,12 @@ def test_most_readings_decide() -> None:
 
 def test_it_needs_the_first_weights() -> None:
     assert TurnSight().needs == {"frozen"}
+    assert TurnSight(base={"type": "gae"}).needs == {"frozen", "critic"}
+
+
+def test_it_goes_by_the_reward_where_its_base_does() -> None:
+    assert TurnSight().heeds_reward
+    assert not TurnSight(base={"type": "constant"}).heeds_reward
 
 
 @pytest.mark.parametrize(

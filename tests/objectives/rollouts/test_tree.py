@@ -64,6 +64,10 @@ def test_later_rounds_grow_from_what_earlier_ones_grew(attempt: Attempt) -> None
     first = [p for p in drawn if p[0] != 1]
     assert set(first) == {(0, 1), (0, 2), (2, 2)} and len(first) == 4
     assert [p for p in drawn if p[0] == 1] == [(1, 0)] * 4
+    short = plays[1], attempt(0, ANSWER), attempt(1, *long, branch=(0, 0))
+    drawn = Tree(trees=2, expand=2).choose(Group(plays[0].question, short), Random(0))
+    assert set(drawn[::2]) == {(2, 1), (2, 2)}, "what left the first at the question is of its tree"
+    assert drawn[1::2] == [(1, 0)] * 2
     lost = replace(plays[0], stop_reason="retriever_unavailable")
     assert Tree(trees=1, expand=2).choose(Group(lost.question, (lost,)), Random(0)) == []
 

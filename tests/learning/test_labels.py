@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from sdsearch.contracts.credit import Numbers, Probe
 from sdsearch.contracts.hint import Hints, Teacher
 from sdsearch.core.trajectory import Group, kept, read_groups
+from sdsearch.errors import ContextError
 from sdsearch.learning.labels import hinted, measure, turned
 from sdsearch.learning.train import train
 from sdsearch.objectives.credit.log_ratio import LogRatio
@@ -46,7 +47,7 @@ def test_two_attempts_of_each_chosen_group_are_scored(recorded: Path) -> None:
     groups = list(read_groups(recorded))
     for most, count in ((1, 1), (2, 2), (9, 3)):
         probe = Asked(0.5)
-        found = measure(groups, OBJECTIVE, probe, 3, most)
+        found = measure(groups, OBJECTIVE, 0, probe, 3, most)
         assert found.keys() == {"distill"}
         assert len(found["distill"]) == count
         scored = [[h is not None for h in hints] for hints in probe.hints]
@@ -63,7 +64,7 @@ def test_two_attempts_of_each_chosen_group_are_scored(recorded: Path) -> None:
 def test_the_sums_by_hand(recorded: Path) -> None:
     """Each query of n tokens is n half nats more likely where its own line has the label that belongs to it."""
     groups = list(read_groups(recorded))
-    (found,) = measure(groups, OBJECTIVE, Asked(0.5), 0, 9).values()
+    (found,) = measure(groups, OBJECTIVE, 0, Asked(0.5), 0, 9).values()
     lengths = [[sum(span == 1 for span in s.spans) for s in t.actions[:-1]] for t in groups[0].trajectories]
     either = [(0.5 * (sum(lengths[0]) + sum(w)), float(2 + len(w))) for w in lengths[1:]]
     assert all(pair in either for pair in found)
@@ -73,9 +74,37 @@ def test_hints_of_terms_and_credits_are_found() -> None:
     objective = Objective(
         credit=[LogRatio()], terms=[ClippedPG(), Distill(hint=GoldAnswer()), Distill(hint=None, teacher="ema")]
     )
-    assert [name for name, *_ in hinted(objective)] == ["distill", "log_ratio"]
+    assert [name for name, *_ in hinted(objective, 0)] == ["distill", "log_ratio"]
     assert turned(Hindsight()) == Hindsight(labels="flipped")
     assert turned(GoldAnswer()) == Placebo(hint=GoldAnswer())
+
+
+def test_a_term_that_does_not_count_yet_is_not_measured(recorded: Path) -> None:
+    """The weights of its teacher need not even be kept."""
+    later = Distill.model_validate({"hint": "hindsight", "weight": {"value": 1.0, "from_step": 5}})
+    objective = Objective(credit=[], terms=[ClippedPG(), later, Distill(hint=Hindsight(), weight=0.0)])
+    assert [[name for name, *_ in hinted(objective, step)] for step in (0, 4, 6)] == [[], [], ["distill"]]
+    assert measure(list(read_groups(recorded)), objective, 0, Asked(0.5), 0, 9) == {}
+
+
+class Short(Asked):
+    """Has no room for some words."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(0.5)
+        self.word = word
+
+    def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
+        if any(self.word in str(hint) for hint in hints or ()):
+            raise ContextError("too long")
+        return super().logprobs(groups, hints, teacher)
+
+
+def test_a_twin_that_does_not_fit_ends_no_run_and_a_hint_does(recorded: Path) -> None:
+    groups = list(read_groups(recorded))
+    assert measure(groups, OBJECTIVE, 0, Short("\nINCORRECT: Airport 1 city"), 0, 9) == {}
+    with pytest.raises(ContextError):
+        measure(groups, OBJECTIVE, 0, Short("\nCORRECT: Airport 1 city"), 0, 9)
 
 
 @pytest.fixture

@@ -86,6 +86,12 @@ def test_groups_of_another_tokeniser_are_refused(spec: Path, recorded: Path, gro
     assert "the tokens of a prompt are not those of `model`" in done.stderr
 
 
+def test_an_empty_file_is_told(spec: Path) -> None:
+    empty = spec.parent / "empty.jsonl"
+    empty.touch()
+    assert f"{empty} holds no groups" in teacher(spec, "--trajectories", empty).stderr.replace("\n", "")
+
+
 def test_a_run_without_such_trajectories_is_told(spec: Path) -> None:
     folder = train(load(spec, ["train.steps=1", "train.evaluate_every=0"])).folder
     done = teacher(folder, "--trajectories", "step_7")

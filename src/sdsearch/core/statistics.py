@@ -7,6 +7,7 @@ normal seeds it covers 75 % with three of them and 85 to 87 % with five where it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isnan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,13 @@ class Estimate(NamedTuple):
     value: float
     low: float | None
     high: float | None
+
+    def __str__(self) -> str:
+        """Return it with two digits, and its interval if it has one; "-" where there is no number."""
+        if isnan(self.value):
+            return "-"
+        ends = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}{ends}"
 
 
 def estimate(values: Sequence[float], statistic: Statistic = np.mean) -> Estimate:

@@ -81,22 +81,14 @@ def cells(name: str, figures: Scores) -> list[str]:
     """Return the row of a credit."""
     return [
         name,
-        *map(shown, (figures.within, figures.queries, figures.pooled, figures.sign, figures.idle)),
+        *map(str, (figures.within, figures.queries, figures.pooled, figures.sign, figures.idle)),
         f"{figures.credited:.0%}",
     ]
 
 
 def ceiling(*ranks: Estimate) -> list[str]:
     """Return the row of what a perfect credit would get: intervals know of the noise, so that ranks alone have it."""
-    return [CEILING, *map(shown, ranks), "", "", ""]
-
-
-def shown(value: Estimate) -> str:
-    """Return an estimate as text, with its interval if it has one."""
-    if math.isnan(value.value):
-        return "-"
-    ends = "" if value.low is None else f" [{value.low:.2f}, {value.high:.2f}]"
-    return f"{value.value:.2f}{ends}"
+    return [CEILING, *map(str, ranks), "", "", ""]
 
 
 @dataclass(frozen=True)

@@ -70,18 +70,16 @@ class Queries:
         top, bottom = (np.bincount(self.group[chosen], each[chosen], minlength=self.groups) for each in (values, count))
         return ratio(top.tolist(), bottom.tolist())
 
+    def label_effect(self, true: Numbers, turned: Numbers, by_token: bool = False) -> Estimate:
+        """Return the mean effect over the queries of groups with both outcomes, in nats a query or a token.
+
+        `true` and `turned` are log-probabilities under a hint and under its twin.
+        """
+        return self.mean(self.effect(true, turned), self.mixed, by_token)
+
     def effect(self, true: Numbers, turned: Numbers) -> NDArray[np.float64]:
         """Return how much more likely each query is under the true hint than under its twin: [queries], in nats.
 
         The sign is turned round for queries of wrong attempts, so that a teacher that reads its hint has positive ones.
         """
         return np.where(self.right, 1, -1) * (self.sums(true) - self.sums(turned))
-
-
-def label_effect(groups: Sequence[Group], true: Numbers, turned: Numbers, by_token: bool = False) -> Estimate:
-    """Return the mean effect over the queries of groups with both outcomes, in nats a query or a token.
-
-    `true` and `turned` are log-probabilities under a hint and under its twin, one array per kept trajectory.
-    """
-    queries = Queries(groups)
-    return queries.mean(queries.effect(true, turned), queries.mixed, by_token)

@@ -17,17 +17,18 @@ from sdsearch.contracts.hint import Hint, Hints, Teacher
 from sdsearch.contracts.loss import Term
 from sdsearch.core.answers import correct
 from sdsearch.core.trajectory import Group
+from sdsearch.errors import ContextError
 from sdsearch.hinting.flip import Queries
 from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.spec import Objective
 
 
-def hinted(objective: Objective) -> Iterator[tuple[str, Hint, Teacher]]:
-    """Yield the terms and credits of an objective that have a hint: the name, the hint, and who reads it."""
+def hinted(objective: Objective, step: int) -> Iterator[tuple[str, Hint, Teacher]]:
+    """Yield the terms and credits with a hint that count at a step, from 0: the name, the hint, and who reads it."""
     parts: list[Term | Credit] = [*objective.terms, *objective.credit]
     for name, part in named(parts):
         hint = getattr(part, "hint", None)
-        if isinstance(hint, Hint):
+        if isinstance(hint, Hint) and not (isinstance(part, Term) and not part.weight_at(step)):
             yield name, hint, getattr(part, "teacher", "live")
 
 
@@ -37,9 +38,12 @@ def turned(hint: Hint) -> Hint:
 
 
 def measure(
-    groups: Sequence[Group], objective: Objective, probe: Probe, seed: int, most: int
+    groups: Sequence[Group], objective: Objective, step: int, probe: Probe, seed: int, most: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Return what `sdsearch.monitoring.labels.Measured` says of `most` groups at most that have both outcomes."""
+    """Return what `sdsearch.monitoring.labels.Measured` says of `most` groups at most that have both outcomes.
+
+    `step` is counted from the beginning of the phase. A hint whose twin does not fit the model is not measured.
+    """
     dice = Random(f"labels/{seed}")
     outcomes = [[correct(t) for t in group.kept] for group in groups]
     mixed = [i for i, right in enumerate(outcomes) if len(set(right)) > 1]
@@ -50,11 +54,13 @@ def measure(
         pair = [dice.choice(kind) for kind in kinds] if i in chosen else []
         scored += [j in pair for j in range(len(right))]
     found: dict[str, list[tuple[float, float]]] = {}
-    for name, hint, teacher in hinted(objective) if chosen else ():
-        each = [hint.texts(groups, seed), turned(hint).texts(groups, seed)]
-        flat = [[text for part in texts for text in part] for texts in each]
-        true, false = (probe.logprobs(groups, only(texts, scored), teacher) for texts in flat)
-        queries = Queries(groups)
+    queries = Queries(groups)
+    for name, hint, teacher in hinted(objective, step) if chosen else ():
+        true = probe.logprobs(groups, only(hint.texts(groups, seed), scored), teacher)
+        try:
+            false = probe.logprobs(groups, only(turned(hint).texts(groups, seed), scored), teacher)
+        except ContextError:
+            continue  # the run has no use for the twin, so that it may be too long for the model where the hint is not
         effects = queries.effect(true, false)
         known = ~np.isnan(effects)
         found[name] = [
@@ -65,6 +71,7 @@ def measure(
     return found
 
 
-def only(texts: Hints, scored: Sequence[bool]) -> Hints:
-    """Return the hints of the attempts that are scored, and None for the others."""
-    return [text if chosen else None for text, chosen in zip(texts, scored, strict=True)]
+def only(texts: Sequence[Hints], scored: Sequence[bool]) -> Hints:
+    """Return the hints of the attempts that are scored, group after group, and None for the others."""
+    flat = [text for of_group in texts for text in of_group]
+    return [text if chosen else None for text, chosen in zip(flat, scored, strict=True)]

@@ -140,7 +140,7 @@ class Trainer:
         credits, probe = stage.objective.credit, self.probe(batch.collector)
         with batch.clock.around("credit"):
             advantages = self.processes.attempt(lambda: step_advantages(credits, batch.groups, probe))
-        labels = self.labels(batch, stage, probe) if due(number, self.experiment.monitors.labels_every) else {}
+        labels = self.labels(batch, stage, number, probe)
         updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
         figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
         if stage.objective.credit:
@@ -148,11 +148,14 @@ class Trainer:
         figures |= {f"{name}/label_effect": pooled(pairs).value for name, pairs in labels.items()}
         return self.record(number, stage, batch, groups, figures, labels, time.perf_counter() - started, columns)
 
-    def labels(self, batch: Batch, stage: Stage, probe: ModelProbe) -> Measured:
-        """Measure whether the teachers of a step read their hints; see `sdsearch.learning.labels`."""
-        most, objective = self.experiment.monitors.labels_groups, stage.objective
+    def labels(self, batch: Batch, stage: Stage, step: int, probe: ModelProbe) -> Measured:
+        """Measure, now and then, whether the teachers of a step read their hints; see `sdsearch.learning.labels`."""
+        monitors, objective = self.experiment.monitors, stage.objective
+        if not due(step, monitors.labels_every):
+            return {}
+        within, most = step - stage.first, monitors.labels_groups
         with batch.clock.around("monitor"):
-            mine = self.processes.attempt(lambda: measure(batch.groups, objective, probe, probe.seed, most))
+            mine = self.processes.attempt(lambda: measure(batch.groups, objective, within, probe, probe.seed, most))
         parts = self.processes.gather(mine)
         return {name: [pair for part in parts for pair in part.get(name, ())] for part in parts for name in part}
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.monitoring.labels import ends
 from sdsearch.report.charts import charts
-from sdsearch.report.table import interval, outcome, split
+from sdsearch.report.table import outcome, split
 from sdsearch.runs import checkpoint, provenance
 from sdsearch.runs.folder import Run, replace
 from sdsearch.runs.stored_run import StoredRun
@@ -86,7 +86,7 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
         "step": max((m["step"] for m in metrics), default=0),
         "steps": (about.get("train") or {}).get("steps"),
         "outcome": outcome(metrics),
-        "labels": [(name, interval(a), interval(b), n) for name, (a, b, n) in ends(metrics).items()],
+        "labels": [(name, str(a), str(b), n) for name, (a, b, n) in ends(metrics).items()],
         "split": parts,
         "total": sum(parts.values()),
         "charts": main,

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from sdsearch.core.statistics import Estimate
 from sdsearch.monitoring.labels import ends
 from sdsearch.rollout.evaluate import FIGURES
 
@@ -61,11 +60,6 @@ def split(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {**{p: mean[p] for p in PARTS}, "other": mean["step"] - sum(mean[p] for p in PARTS)}
 
 
-def interval(value: Estimate) -> str:
-    """Return an estimate as text."""
-    return f"{value.value:.2f}" + (f" [{value.low:.2f}, {value.high:.2f}]" if value.low is not None else "")
-
-
 def show(metrics: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Print both tables, or nothing when nothing was recorded."""
     if not metrics:
@@ -82,7 +76,7 @@ def show(metrics: Sequence[Mapping[str, Any]], console: Console) -> None:
         for name in ("", "first third", "last third", "groups"):
             labels.add_column(name, justify="left" if not name else "right")
         for name, (before, after, count) in effects.items():
-            labels.add_row(name, interval(before), interval(after), str(count))
+            labels.add_row(name, str(before), str(after), str(count))
         console.print(labels)
     parts = split(metrics)
     total = sum(parts.values())

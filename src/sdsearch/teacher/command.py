@@ -102,11 +102,9 @@ def know(
 def recorded(folder: Path | None, stored: str) -> list[Group]:
     """Return the groups in a file, or those that a run keeps under a name. Raises `DataError` when there are none."""
     path = Path(stored)
-    if not path.is_file():
-        if folder is None:
-            raise DataError(f"{stored}: there is no such file; without a run, trajectories are named by their file")
-        return list(Run.open(folder).groups(stored))
-    groups = list(read_groups(path))
+    if not path.is_file() and folder is None:
+        raise DataError(f"{stored}: there is no such file; without a run, trajectories are named by their file")
+    groups = list(Run.open(folder).groups(stored) if folder and not path.is_file() else read_groups(path))
     if not groups:
         raise DataError(f"{stored} holds no groups of trajectories")
     return groups

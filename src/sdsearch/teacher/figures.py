@@ -80,7 +80,7 @@ class Heard:
         found: dict[str, Estimate] = {}
 
         def effect(true: str, turned: str, by_token: bool = False) -> Estimate:
-            return queries.mean(queries.effect(under[true], under[turned]), mixed, by_token)
+            return queries.label_effect(under[true], under[turned], by_token)
 
         if "flipped" in under:
             found["label_effect"] = effect("true", "flipped")

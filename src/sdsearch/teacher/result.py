@@ -43,7 +43,7 @@ class Result:
     def show(self, console: Console) -> None:
         """Print a line for each figure, and a column for each hint; as many side by side as fit."""
         names = list(self.figures)
-        widest = max((len(shown(e)) for f in self.figures.values() for e in f.values()), default=10)
+        widest = max((len(str(e)) for f in self.figures.values() for e in f.values()), default=10)
         fit = max(1, (console.width - 30) // (max([widest, *map(len, names)], default=10) + 2))
         for start in range(0, len(names), fit):
             some = names[start : start + fit]
@@ -54,7 +54,7 @@ class Result:
             for figure, label in FIGURES.items():
                 if any(figure in self.figures[name] for name in some):
                     cells = (self.figures[name].get(figure) for name in some)
-                    table.add_row(label, *("-" if cell is None else shown(cell) for cell in cells))
+                    table.add_row(label, *("-" if cell is None else str(cell) for cell in cells))
             console.print(table)
         for key, value in self.about.items():
             console.print(f"{key}: {value}", highlight=False, markup=False)
@@ -90,11 +90,3 @@ class Result:
                         out.writerow([*place, *("" if isnan(value) else value for value in values)])
 
         replace(path, write)
-
-
-def shown(value: Estimate) -> str:
-    """Return an estimate as text, with its interval if it has one."""
-    if isnan(value.value):
-        return "-"
-    ends = "" if value.low is None else f" [{value.low:.2f}, {value.high:.2f}]"
-    return f"{value.value:.2f}{ends}"

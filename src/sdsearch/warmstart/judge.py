@@ -98,9 +98,8 @@ class Judge:
             true, false = (
                 self.score(groups, [t for of in each.texts(groups, self.seed) for t in of]) for each in (hint, turned)
             )
-            effect = queries.effect(true, false)
-            yield f"label_effect{name}", queries.mean(effect, queries.mixed)
-            yield f"label_effect{name}_per_token", queries.mean(effect, queries.mixed, by_token=True)
+            yield f"label_effect{name}", queries.label_effect(true, false)
+            yield f"label_effect{name}_per_token", queries.label_effect(true, false, by_token=True)
 
     def play(self, questions: Sequence[Question], seed: int, blocks: Sequence[str] | None = None) -> list[Group]:
         """Play all questions, each behind its block if there are any."""

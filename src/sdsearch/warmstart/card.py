@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from textwrap import fill
 
 from sdsearch.core.statistics import Estimate
-from sdsearch.warmstart.spec import WarmStart
+from sdsearch.warmstart.spec import Stage, WarmStart
 
 LABELS = {
     "exact_match": "exact match before training",
@@ -35,13 +35,11 @@ def card(settings: WarmStart, made: Mapping[str, float], found: Mapping[str, Est
         f"{shape.key_heads} of keys and values, vocabulary {shape.vocabulary}, context {shape.context}; "
         f"{made['parameters'] / 1e6:.2f} million parameters, stored as float16 safetensors. The tokeniser is a "
         "byte-level BPE of its own.",
-        f"Data: {made['episodes']:.0f} episodes ({made['tokens'] / 1e6:.2f} million tokens), played by a scripted "
-        f"agent with deliberate mistakes in the training split; its exact match is {made['scripted_exact_match']:.2f}. "
+        f"Data: {made['rows']:.0f} rows ({made['tokens'] / 1e6:.2f} million tokens) of {made['episodes']:.0f} "
+        "episodes, played by a scripted agent with deliberate mistakes in the training split; its exact match is "
+        f"{made['scripted_exact_match']:.2f}. "
         "No question, passage or entity of the test split is asked about in them.",
-        f"Blocks: {made['hinted']:.0%} of the rows begin with a hindsight block. {cloning.foreign:.0%} of these are of "
-        f"another question, and an attempt follows as it went. In {cloning.contrast:.0%} of the others fewer attempts "
-        f"are marked right than wrong, and one of those follows; in {cloning.flipped:.0%} of these every label is "
-        "turned round. The rest tells of the whole group, and its shortest right attempt follows.",
+        *(f"Stage {number}: {told(stage)}" for number, stage in enumerate(cloning.stages, 1)),
         f"Time: {made['seconds'] / 60:.1f} minutes on {made['threads']:.0f} threads, {made['play_seconds'] / 60:.1f} "
         f"of them for playing, in {'bfloat16' if made['halves'] else 'float32'}. Final loss {made['loss']:.3f}.",
         "Reproduce: `sdsearch warmstart specs/warmstart.yaml`; one seed gives the same weights on the same machine.",
@@ -65,6 +63,22 @@ def card(settings: WarmStart, made: Mapping[str, float], found: Mapping[str, Est
         "these; it is of no use for anything else.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def told(stage: Stage) -> str:
+    """Tell of a stage in a sentence or two."""
+    text = f"rows for {stage.share:.0%} of the episodes, {stage.hinted:.0%} of them behind a hindsight block."
+    if stage.foreign:
+        text += f" {stage.foreign:.0%} of the blocks are of another question, and an attempt follows as it went."
+    if stage.contrast:
+        text += (
+            f" In {stage.contrast:.0%} of the {'others' if stage.foreign else 'blocks'} the minority, {stage.marked} "
+            f"at most of {stage.smallest} to {stage.largest} attempts, is marked right, and one of these follows; in "
+            f"{stage.flipped:.0%} of them every label is turned round."
+        )
+    if stage.contrast < 1:
+        text += " A block of the whole group is followed by its shortest right attempt."
+    return text
 
 
 def ends(value: Estimate) -> str:

@@ -1,9 +1,11 @@
-"""Clone a policy on played episodes: rows of tokens with a weight each, batches of like length, one pass of AdamW."""
+"""Clone a policy on played episodes: rows of tokens with a weight each, batches of like length, AdamW."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,26 +29,24 @@ def row(policy: Policy, lesson: Sequence[Piece], read_weight: float) -> Row:
     """Tokenise a lesson piece by piece, as in play."""
     tokens = [policy.codec.encode(p.text) if i else policy.codec.prompt(p.text) for i, p in enumerate(lesson)]
     weight = {WRITTEN: 1.0, READ: read_weight}
-    weights = [(weight.get(p.part, 0.0),) * len(t) for p, t in zip(lesson, tokens, strict=True)]
+    weights = [(weight[p.part],) * len(t) for p, t in zip(lesson, tokens, strict=True)]
     return Row(tuple(t for part in tokens for t in part), tuple(w for part in weights for w in part))
 
 
-def clone(policy: Policy, data: Sequence[Row], settings: Cloning, seed: int, bars: Bars) -> list[float]:
-    """Train on the rows with a cosine schedule, in bfloat16 where that is faster; return the loss of each batch."""
-    order = batches(data, settings, seed)
+def clone(policy: Policy, stages: Sequence[Sequence[Row]], settings: Cloning, seed: int, bars: Bars) -> list[float]:
+    """Train on the rows of one stage after the other, in bfloat16 where that is faster; return each batch's loss."""
+    order = [[data[i] for i in batch] for data in stages for batch in batches(data, settings, seed)]
     model = policy.model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=len(order), pct_start=0.05
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps=len(order), decay=settings.decay))
     task = bars.task("clone", len(order))
     losses = []
     for batch in order:
-        tokens, mask = pad([data[i].tokens for i in batch], policy.device)
+        tokens, mask = pad([row.tokens for row in batch], policy.device)
         width = tokens.shape[1]
-        weights = torch.tensor([[*data[i].weights, *[0.0] * (width - len(data[i].weights))] for i in batch])
+        weights = torch.tensor([[*row.weights, *[0.0] * (width - len(row.weights))] for row in batch])
         with torch.autocast(policy.device.type, dtype=torch.bfloat16, enabled=halves(policy.device)):
             loss = weighted(model(input_ids=tokens, attention_mask=mask).logits, tokens, weights.to(tokens.device))
         loss.backward()  # type: ignore[no-untyped-call]
@@ -57,6 +57,13 @@ def clone(policy: Policy, data: Sequence[Row], settings: Cloning, seed: int, bar
         losses.append(loss.item())
         task.advance(note=f"loss {losses[-1]:.3f}")
     return losses
+
+
+def rate(step: int, steps: int, decay: float) -> float:
+    """Return the share of the learning rate in a step: a twentieth to rise, the last `decay` of the steps to fall."""
+    rising = (step + 1) / (0.05 * steps)
+    left = (steps - step) / (decay * steps) if decay else 1.0
+    return min(1.0, rising) * 0.5 * (1 - math.cos(math.pi * min(1.0, left)))
 
 
 def halves(device: torch.device) -> bool:

@@ -34,6 +34,7 @@ def build(shape: Shape, texts: Sequence[str]) -> Policy:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from sdsearch.warmstart.induction import induce
+    from sdsearch.warmstart.label_head import listen
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -71,7 +72,11 @@ def build(shape: Shape, texts: Sequence[str]) -> Policy:
     )
     model = LlamaForCausalLM(config)
     induce(model, shape.induction_heads)
-    return Policy(model, TokenizerCodec(wrapped))
+    codec = TokenizerCodec(wrapped)
+    if shape.labels:
+        right, wrong = (codec.encode(label)[0] for label in shape.labels)
+        listen(model, (right, wrong), shape.induction_heads)
+    return Policy(model, codec)
 
 
 def warmstart(settings: WarmStart) -> dict[str, float]:
@@ -88,9 +93,13 @@ def warmstart(settings: WarmStart) -> dict[str, float]:
             part = train[start : start + 64]
             groups += collect(environment, session, part, settings.cloning.group, settings.seed + start)
             task.advance(len(part))
-        taught = list(lessons(groups, settings.hint, settings.cloning, settings.seed))
+        stages = list(lessons(groups, settings.hint, settings.cloning, settings.seed))
+        taught = [lesson for lessons in stages for lesson in lessons]
         policy = build(settings.shape, [piece.text for lesson in taught for piece in lesson.pieces])
-        data = [row(policy, lesson.pieces, settings.cloning.read_weight) for lesson in taught]
+        data = [
+            [row(policy, lesson.pieces, stage.read_weight) for lesson in lessons]
+            for stage, lessons in zip(settings.cloning.stages, stages, strict=True)
+        ]
         played = time.perf_counter() - started
         losses = clone(policy, data, settings.cloning, settings.seed, bars)
     seconds = time.perf_counter() - started
@@ -99,8 +108,9 @@ def warmstart(settings: WarmStart) -> dict[str, float]:
     policy.codec.tokenizer.save_pretrained(settings.out)
     figures = {
         "parameters": float(sum(p.numel() for p in policy.model.parameters())),
-        "episodes": float(len(data) / settings.cloning.epochs),
-        "tokens": float(sum(len(r.tokens) for r in data)),
+        "episodes": float(sum(len(g.trajectories) for g in groups)),
+        "rows": float(len(taught)),
+        "tokens": float(sum(len(row.tokens) for rows in data for row in rows)),
         "hinted": sum(lesson.hinted for lesson in taught) / len(taught),
         "play_seconds": played,
         "seconds": seconds,

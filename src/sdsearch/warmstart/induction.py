@@ -13,7 +13,7 @@ import math
 
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 BACK, MATCH, KEEP, COPY = 8.0, 2.2, 0.08, 0.3
 """Strength of looking back, of matching, of what a token keeps of the one before it, and of copying.
@@ -33,8 +33,7 @@ def induce(model: LlamaForCausalLM, heads: int) -> None:
     size = config.hidden_size // config.num_attention_heads
     shared = config.num_attention_heads // int(config.num_key_value_heads or 1)
     half = size // 2
-    base = float(config.to_dict()["rope_parameters"]["rope_theta"])
-    turns = [base ** (-i / half) for i in range(half)]
+    turns = frequencies(config)
     still = [i for i, turn in enumerate(turns) if turn < STILL]
     first, second = (model.model.layers[i].self_attn for i in (0, 1))
     for layer in model.model.layers:
@@ -61,6 +60,13 @@ def induce(model: LlamaForCausalLM, heads: int) -> None:
             second.k_proj.weight[start + i] = MATCH * kept[i]
         second.v_proj.weight[rows] = copied
         second.o_proj.weight[:, asking] = COPY * copied.T
+
+
+def frequencies(config: LlamaConfig) -> list[float]:
+    """Return the rotary frequencies of a head in radians per token, the fastest first."""
+    half = config.hidden_size // config.num_attention_heads // 2
+    base = float(config.to_dict()["rope_parameters"]["rope_theta"])
+    return [base ** (-i / half) for i in range(half)]
 
 
 def directions(width: int, count: int) -> Tensor:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from typing import NamedTuple
 
 from sdsearch.contracts.hint import Hint, hint_at
 from sdsearch.core.answers import correct
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.warmstart.names import Names, replaced, values
-from sdsearch.warmstart.spec import Cloning
+from sdsearch.warmstart.spec import Cloning, Stage
 
-READ, WRITTEN, SKIPPED = "read", "written", "skipped"
+READ, WRITTEN = "read", "written"
 
 
 class Piece(NamedTuple):
@@ -27,7 +28,7 @@ class Piece(NamedTuple):
 
     text: str
     part: str
-    """READ: what the model is shown. WRITTEN: what it is to write. SKIPPED: neither, it is not learned from."""
+    """READ: what the model is shown. WRITTEN: what it is to write."""
 
 
 class Lesson(NamedTuple):
@@ -46,65 +47,81 @@ class Shown(NamedTuple):
     queries_only: bool = False
 
 
-def lessons(groups: Sequence[Group], hint: Hint, settings: Cloning, seed: int) -> Iterator[Lesson]:
-    """Yield a lesson for each attempt of each group, in each epoch: it as it was, or one behind a block.
+def lessons(groups: Sequence[Group], hint: Hint, settings: Cloning, seed: int) -> Iterator[list[Lesson]]:
+    """Yield the lessons of each stage: one for each attempt of the groups it goes through, alone or behind a block.
 
     Most have made-up names, the same in the block and in the episode.
     """
     dice = random.Random(seed)
     coin = Names(groups)
-    for group in list(groups) * settings.epochs:
-        renamed = dice.random() < settings.renamed
-        names = coin.mapping(group, dice) if renamed else {}
-        if names and not group.question.kind.startswith("comparison") and dice.random() < settings.revalued:
-            names = values(group, dice) | names
-        for trajectory in group.trajectories:
-            shown = None
-            if dice.random() < settings.hinted:
-                if dice.random() < settings.foreign:
-                    other = dice.choice(groups)
-                    if other is not group and (lent := drawn(other, trajectory, hint, settings, dice)):
-                        block = replaced(lent.block, coin.mapping(other, dice) if renamed else {})
-                        shown = Shown(block, trajectory)
-                elif told := drawn(group, trajectory, hint, settings, dice):
-                    shown = told._replace(block=replaced(told.block, names))
-            block, followed, queries_only = shown or Shown("", trajectory)
-            opening, *rest = followed.segments
-            pieces = [Piece(block + replaced(opening.text, names), READ)]
-            skipped = followed.actions[-1] if queries_only and followed.answer is not None else None
-            for segment in rest:
-                part = SKIPPED if segment is skipped else WRITTEN if segment.role == "model" else READ
-                pieces.append(Piece(replaced(segment.text, names), part))
-            yield Lesson(pieces, bool(block))
+    endless = cycle(groups)
+    for stage in settings.stages:
+        taught: list[Lesson] = []
+        for group in islice(endless, max(1, round(stage.share * len(groups)))):
+            taught += of_group(group, groups, hint, settings, stage, coin, dice)
+        yield taught
 
 
-def drawn(group: Group, trajectory: Trajectory, hint: Hint, settings: Cloning, dice: random.Random) -> Shown | None:
+def of_group(
+    group: Group,
+    groups: Sequence[Group],
+    hint: Hint,
+    settings: Cloning,
+    stage: Stage,
+    coin: Names,
+    dice: random.Random,
+) -> Iterator[Lesson]:
+    """Yield a lesson for each attempt of a group; `groups` are all, from which blocks of other questions come."""
+    renamed = dice.random() < settings.renamed
+    names = coin.mapping(group, dice) if renamed else {}
+    if names and not group.question.kind.startswith("comparison") and dice.random() < settings.revalued:
+        names = values(group, dice) | names
+    for trajectory in group.trajectories:
+        shown = None
+        if dice.random() < stage.hinted:
+            if dice.random() < stage.foreign:
+                other = dice.choice(groups)
+                if other is not group and (lent := drawn(other, trajectory, hint, stage, dice)):
+                    block = replaced(lent.block, coin.mapping(other, dice) if renamed else {})
+                    shown = Shown(block, trajectory)
+            elif told := drawn(group, trajectory, hint, stage, dice):
+                shown = told._replace(block=replaced(told.block, names))
+        block, followed, queries_only = shown or Shown("", trajectory)
+        opening, *rest = followed.segments
+        pieces = [Piece(block + replaced(opening.text, names), READ)]
+        if queries_only and followed.answer is not None:
+            rest = rest[:-2]  # neither the answer nor what it was read off
+        pieces += [Piece(replaced(s.text, names), WRITTEN if s.role == "model" else READ) for s in rest]
+        yield Lesson(pieces, bool(block))
+
+
+def drawn(group: Group, trajectory: Trajectory, hint: Hint, stage: Stage, dice: random.Random) -> Shown | None:
     """Draw a block of a group, contrasted or of all its attempts, and the attempt that is followed behind it.
 
     That is the shortest right one behind the block of all, and `trajectory` where none is right.
     """
-    if dice.random() < settings.contrast:
-        return contrasted(group, hint, settings, dice)
+    if dice.random() < stage.contrast:
+        return contrasted(group, hint, stage, dice)
     block = hint_at(hint.texts([group], 0)[0][0], 0)
     right = [t for t in group.trajectories if t.metrics["exact_match"] == 1]
     return Shown(block, min(right, key=lambda t: len(t.turns), default=trajectory)) if block else None
 
 
-def contrasted(group: Group, hint: Hint, settings: Cloning, dice: random.Random) -> Shown | None:
+def contrasted(group: Group, hint: Hint, stage: Stage, dice: random.Random) -> Shown | None:
     """Draw a block in which fewer attempts are marked right than wrong, and one that is marked right to follow.
 
     None: the group has too few of either kind.
     """
-    flipped = dice.random() < settings.flipped
+    flipped = dice.random() < stage.flipped
     marked = [t for t in group.trajectories if correct(t) != flipped]
     others = [t for t in group.trajectories if correct(t) == flipped]
-    few = min(dice.randint(1, settings.marked), len(marked), len(others) - 1)
+    few = min(dice.randint(1, stage.marked), len(marked), len(others) - 1)
     if few < 1:
         return None
-    many = min(max(dice.randint(settings.smallest, settings.largest) - few, few + 1), len(others))
+    many = min(max(dice.randint(stage.smallest, stage.largest) - few, few + 1), len(others))
     dice.shuffle(marked)
     told, rest = marked[:few], marked[few:]
-    left_out = bool(rest) and dice.random() < settings.left_out
+    left_out = bool(rest) and dice.random() < stage.left_out
     followed = dice.choice(rest if left_out else told)
     attempts = [*told, *dice.sample(others, many)]
     dice.shuffle(attempts)

@@ -40,6 +40,9 @@ class Shape(Settings):
     """Base of the rotary frequencies: a high one leaves half of them free to compare tokens at any distance."""
     induction_heads: int = Field(2, ge=0)
     """Heads that can copy from the beginning, in each of the first two layers; see `sdsearch.warmstart.induction`."""
+    labels: tuple[str, str] | None = None
+    """The words that mark an attempt as right and as wrong, if a head is to look for them from the beginning; see
+    `sdsearch.warmstart.label_head`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -48,6 +51,8 @@ class Shape(Settings):
                 f"{self.induction_heads} induction heads need as many heads of keys and two layers, got "
                 f"{self.key_heads} heads of keys and {self.layers} layers"
             )
+        if self.labels and (not self.induction_heads or self.heads == self.key_heads):
+            raise ValueError("labels are looked for by a head that shares its keys with one that copies: expected both")
         if self.heads % self.key_heads:
             raise ValueError(f"got {self.heads} heads and {self.key_heads} of keys, expected a multiple of them")
         return self
@@ -58,13 +63,12 @@ class Shape(Settings):
         return self.kv_heads or self.heads
 
 
-class Cloning(Settings):
-    """How the model is trained on the episodes."""
+class Stage(Settings):
+    """A stretch of the training: how many of the episodes it goes through, and what they are made into."""
 
-    questions: int = Field(4000, ge=1)
-    """How many questions are played."""
-    group: int = Field(5, ge=1)
-    """Episodes of each."""
+    share: float = Field(1.0, gt=0)
+    """How many rows, as a share of the episodes. It begins where the stage before it ended, and after the last episode
+    with the first again, which has other names each time."""
     hinted: float = Field(0.5, ge=0, le=1)
     """The share of training rows that begin with a hindsight block."""
     foreign: float = Field(0.0, ge=0, le=1)
@@ -75,28 +79,40 @@ class Cloning(Settings):
     flipped: float = Field(0.4, ge=0, le=1)
     """The share of contrasted blocks with every label turned round. What is marked right is followed, to its last
     search."""
-    left_out: float = Field(0.5, ge=0, le=1)
+    left_out: float = Field(0.0, ge=0, le=1)
     """The share of contrasted blocks that do not tell of the attempt that is followed, where another is marked like
-    it."""
+    it. Such a block says something else than what is done behind it as often as not: a little goes a long way."""
     marked: int = Field(3, ge=1)
     """At most so many attempts of a contrasted block are marked right."""
     smallest: int = Field(4, ge=2)
     largest: int = Field(8, ge=2)
     """Attempts in a contrasted block."""
-    epochs: int = Field(1, ge=1)
-    """How often each episode is shown, with other names each time."""
+    read_weight: float = Field(0.3, ge=0)
+    """The weight of prompt and observation tokens in the loss; those of the model count 1. Reading what it is shown
+    teaches a model that starts from nothing to copy names."""
+
+
+class Cloning(Settings):
+    """How the model is trained on the episodes."""
+
+    questions: int = Field(4000, ge=1)
+    """How many questions are played."""
+    group: int = Field(8, ge=1)
+    """Episodes of each."""
+    stages: tuple[Stage, ...] = Field((Stage(),), min_length=1)
+    """What is learned first, and what then."""
     renamed: float = Field(0.8, ge=0, le=1)
     """The share of groups in which made-up names take the place of all names, so that the model learns to copy what it
     reads: there are too few real names not to be remembered instead."""
     revalued: float = Field(0.7, ge=0, le=1)
     """The share of the renamed groups in which numbers and codes are made up too, for the same reason; never where
     numbers are compared."""
-    tokens_per_batch: int = Field(8192, ge=1)
+    tokens_per_batch: int = Field(4096, ge=1)
     learning_rate: float = 2e-3
+    """It rises over the first twentieth of the steps."""
+    decay: float = Field(0.4, ge=0, le=1)
+    """The share of the steps, the last ones, over which the learning rate falls to 0, along half a cosine."""
     weight_decay: float = 0.05
-    read_weight: float = Field(0.3, ge=0)
-    """The weight of prompt and observation tokens in the loss; those of the model count 1. Reading what it is shown
-    teaches a model that starts from nothing to copy names."""
 
 
 class Judged(Settings):

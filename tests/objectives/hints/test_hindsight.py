@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -68,6 +69,7 @@ LINES = [
         {"include_self": "past_only", "order": "random", "labels": "shuffled"},
         {"include_self": "past_only", "which": "single"},
         {"include_self": "past_only", "which": "correct", "max_words": 3},
+        {"max_words": 5, "cut": "last", "place": "after"},
         {"shows": ["think", "query", "documents", "answer"]},
         {"labels": "flipped"},
     ],
@@ -208,14 +210,67 @@ def test_limits() -> None:
     assert lines(texts(max_queries=1, shows=["query", "answer"])[0])[0] == "CORRECT: query one | answer: Paris"
 
 
-def test_words_are_limited_for_all_attempts_together() -> None:
+def test_what_comes_last_is_left_out() -> None:
     assert [len(line.split()) for line in LINES] == [9, 9, 3, 3]
-    assert lines(texts(max_words=24)[0]) == LINES
-    assert lines(texts(max_words=23)[0]) == LINES[:3]
-    assert lines(texts(max_words=20)[0]) == LINES[:2]
-    assert lines(texts(max_words=17)[0]) == LINES[:1]
-    assert lines(texts(max_words=4)[0]) == ["CORRECT: query one |"]
-    assert lines(texts(max_words=12, order="reward")[0]) == [LINES[0], LINES[3]]
+    assert lines(texts(max_words=24, cut="last")[3]) == LINES
+    assert lines(texts(max_words=23, cut="last")[3]) == LINES[:3]
+    assert lines(texts(max_words=20, cut="last")[3]) == LINES[:2]
+    assert lines(texts(max_words=17, cut="last")[3]) == LINES[:1]
+    assert lines(texts(max_words=4, cut="last")[3]) == ["CORRECT: query one |"]
+    assert lines(texts(max_words=12, order="reward", cut="last")[0]) == [LINES[0], LINES[3]]
+
+
+@pytest.mark.parametrize("labels", ["on", "shuffled"])
+def test_what_is_left_out_is_drawn_and_never_ones_own(labels: str) -> None:
+    """Of four attempts of three words any other one goes as often; the block keeps its order."""
+    plays = [([f"query{i} x"], "Paris" if i % 2 else "Rome", float(i % 2)) for i in range(4)]
+    gone: Counter[int] = Counter()
+    for seed in range(200):
+        blocks = texts(group(plays), seed, max_words=9, labels=labels)
+        dropped = []
+        for own, block in enumerate(blocks):
+            told = [int(line.split()[1].removeprefix("query")) for line in lines(block)]
+            assert len(told) == 3
+            assert own in told
+            assert told == sorted(told)
+            dropped += {*range(4)} - {*told}
+        assert len(set(dropped)) == 2, "the same for all, but for the one whose own it is"
+        gone.update(dropped)
+    assert sum(gone.values()) == 800
+    assert all(140 < count < 260 for count in gone.values())
+
+
+def test_the_own_attempt_stays_where_it_is_told_at_all() -> None:
+    for own, block in enumerate(texts(max_words=9)):
+        assert LINES[own] in lines(block)
+    assert lines(texts(max_words=4)[1]) == ["INCORRECT: query four |"], "alone it is shortened"
+    assert [len(lines(t)) for t in texts(max_words=9, include_self="others", which="correct")] == [1, 1, 1, 1]
+    past = told(max_words=3, include_self="past_only")[0]
+    assert isinstance(past, tuple)
+    assert [lines(text)[0] for text in past[1:]] == ["CORRECT: query one"] * 3
+
+
+def test_figures() -> None:
+    """Blocks of 24 words, where there is room for all, for three attempts or less, and for none but one's own."""
+    assert Hindsight().figures([group()], 0) == {}
+    for room, count in ((24, 0), (23, 4), (3, 4)):
+        assert Hindsight(max_words=room).figures([group()], 0) == {"hints_cut": (count, 4)}
+    # Without oneself the first two have 15 words to tell, the others 21; the past of an attempt grows turn by turn.
+    assert Hindsight(max_words=15, include_self="others").figures([group()], 0) == {"hints_cut": (2, 4)}
+    assert Hindsight(max_words=17, include_self="past_only").figures([group()], 0) == {"hints_cut": (9, 11)}
+    hint = Hindsight(labels="shuffled")
+    alike = group([PLAYS[0], PLAYS[3]], "alike")
+    shares = []
+    for seed in range(60):
+        truth = [line.split(":")[0] for line in LINES]
+        told_so = [line.split(":")[0] for line in lines(texts(labels="shuffled", seed=seed)[0])]
+        stayed = sum(a == b for a, b in zip(truth, told_so, strict=True))
+        assert hint.figures([alike, group()], seed) == {"labels_true": (stayed, 4)}
+        assert Placebo(hint=hint).figures([alike, group()], seed) == {"labels_true": (stayed, 4)}
+        shares.append(stayed / 4)
+    # Two of four are right: both labels stay with 1/6, none with 1/6, one and one with 4/6.
+    assert sum(shares) / 60 == pytest.approx(1 / 2, abs=0.12)
+    assert hint.figures([alike], 0) == {"labels_true": (0, 0)}
 
 
 def test_words() -> None:

@@ -103,7 +103,7 @@ class Learner:
     ) -> dict[str, float]:
         """Take one optimiser step on the token table of a step and return its figures.
 
-        A gradient of zero takes no optimiser step: there is no
+        The policy is scored as it samples, without dropout. A gradient of zero takes no optimiser step: there is no
         weight decay then either, and no momentum from earlier steps.
 
         The figures are "loss", "<term>/loss", "<term>/rows", "<term>/<what the term logs>", "gradient_norm" (before it
@@ -115,7 +115,8 @@ class Learner:
         since, before = time.perf_counter(), elsewhere(clock)
         step_loss = StepLoss.of(table, stage.objective.terms, step - stage.first, self.seed(stage), self.processes.sum)
         self.warm_up(step)
-        policy.model.train()
+        # Dropout would put noise into every ratio: what is learned is the model that samples, and that has none.
+        policy.model.eval()
         drift = Drift()
         if columns:
             columns.begin(step_loss.parts)

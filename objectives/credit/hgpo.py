@@ -22,7 +22,7 @@ from pydantic import Field
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import GroupCredit, Numbers
 from sdsearch.core.trajectory import Group
-from sdsearch.crediting.baselines import anchors, compared, group_advantages, returns
+from sdsearch.crediting.baselines import Deviation, anchors, compared, group_advantages, returns
 from sdsearch.crediting.incompatible import alone
 from sdsearch.crediting.per_turn import Array, by_trajectory, per_turn
 
@@ -56,7 +56,7 @@ class HGPO(GroupCredit):
         values = [r for t in group.kept for r in returns(t, self.gamma)]
         levels = [self.compared(way, values) for way in (self.ways(group, d) for d in range(self.depth + 1))]
         weights = [float(d + self.offset) ** self.alpha for d in range(self.depth + 1)]
-        scale = "std" if self.norm == "mean_std_norm" else "none"
+        scale: Deviation = "std" if self.norm == "mean_std_norm" else "none"
         episodes = np.array(group_advantages([t.reward for t in group.kept], scale))
         whole = np.repeat(episodes, [len(t.actions) for t in group.kept])
         if self.episode == "mean":

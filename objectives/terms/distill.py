@@ -76,10 +76,11 @@ class Distill(Term):
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""
         # An empty text leaves the prompt as it was.
-        texts = self.hint.placed(table.groups, seed) if self.hint else [[""] * len(g.kept) for g in table.groups]
+        texts = self.hint.placed(table.groups, seed) if self.hint else None
         hints: list[HintText] = []
-        for group, part in zip(table.groups, texts, strict=True):
-            hints += part if self.passes(group) else [None] * len(group.kept)
+        for number, group in enumerate(table.groups):
+            taught = texts[number] if texts else [""] * len(group.kept)
+            hints += taught if self.passes(group) else [None] * len(group.kept)
         rows = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
         whole = table.span >= 0 if self.normalise == "trajectory" else rows
         return Selection(rows, self.teacher, hints, whole if self.over == "step" else None)

@@ -72,4 +72,5 @@ def test_without_a_result_there_is_one_number(attempt: Attempt, by_turns: ByTurn
     assert again == second
     assert third == pytest.approx([-unit / 3 - 0.5 * unit / 3] * 2, rel=1e-5)
     one, _, three = by_turns(group, MTGRPO(variant="cae").of_group(group))
-    assert (one, three) == (pytest.approx([unit / 3] * 2, rel=1e-5), pytest.approx([-2 * unit / 3] * 2, rel=1e-5))
+    assert one == pytest.approx([unit / 3] * 2, rel=1e-5)
+    assert three == pytest.approx([-2 * unit / 3] * 2, rel=1e-5)

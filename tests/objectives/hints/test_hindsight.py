@@ -227,7 +227,7 @@ def test_what_is_left_out_is_drawn_and_never_ones_own(labels: str) -> None:
     gone: Counter[int] = Counter()
     for seed in range(200):
         blocks = texts(group(plays), seed, max_words=9, labels=labels)
-        dropped = []
+        dropped = list[int]()
         for own, block in enumerate(blocks):
             told = [int(line.split()[1].removeprefix("query")) for line in lines(block)]
             assert len(told) == 3

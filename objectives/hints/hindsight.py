@@ -2,7 +2,7 @@
 
 Seen afterwards, a group tells which searches led somewhere. Thoughts, passages and answers are left out, so that the
 teacher knows better what to look for and still cannot read off the answer (SD-Search, 2605.18299, "future masking").
-The paper does not give the block's words, order or place; they are fields here.
+The labels are the paper's words. Those round them, the order and the place it does not give; they are fields here.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class Hindsight(Hint):
     """How one attempt is told."""
     unmasked: Annotated[str, wording("kind", "text")] = "{kind}: {text}"
     """How a part that is no query is told."""
-    right: str = "CORRECT"
+    right: str = "Correct"
     """The label of an attempt that was right."""
-    wrong: str = "INCORRECT"
+    wrong: str = "Incorrect"
     """The label of any other attempt."""
-    neutral: str = "ATTEMPT"
+    neutral: str = "Attempt"
     """What stands in the label's place where `labels` are off."""
     separator: str = " | "
     """What stands between two parts of an attempt; it is taken out of the parts."""

@@ -35,7 +35,7 @@ class Asked(Probe):
         self.hints.append(hints)
         found = []
         for trajectory, hint in zip(kept(groups), hints, strict=True):
-            good = f"\nCORRECT: {' | '.join(trajectory.queries)}\n" in str(hint)
+            good = f"\nCorrect: {' | '.join(trajectory.queries)}\n" in str(hint)
             value = np.nan if hint is None else self.nats * good
             found.append(np.full(trajectory.sampled, value))
         return found
@@ -58,8 +58,8 @@ def test_two_attempts_of_each_chosen_group_are_scored(recorded: Path) -> None:
         assert all(part[0] and part[1:].sum() == 1 for part in parts if part.any())  # the right one and a wrong one
         assert not parts[3].any()  # a group that was right throughout
         true, flipped = (set(filter(None, hints)) for hints in probe.hints)
-        assert all("\nCORRECT: Airport 1 city | city" in str(text) for text in true)
-        assert all("\nINCORRECT: Airport 1 city | city" in str(text) for text in flipped)
+        assert all("\nCorrect: Airport 1 city | city" in str(text) for text in true)
+        assert all("\nIncorrect: Airport 1 city | city" in str(text) for text in flipped)
 
 
 def test_the_sums_by_hand(recorded: Path) -> None:
@@ -103,9 +103,9 @@ class Short(Asked):
 
 def test_a_twin_that_does_not_fit_ends_no_run_and_a_hint_does(recorded: Path) -> None:
     groups = list(read_groups(recorded))
-    assert measure(groups, OBJECTIVE, 0, Short("\nINCORRECT: Airport 1 city"), 0, 9) == {}
+    assert measure(groups, OBJECTIVE, 0, Short("\nIncorrect: Airport 1 city"), 0, 9) == {}
     with pytest.raises(ContextError):
-        measure(groups, OBJECTIVE, 0, Short("\nCORRECT: Airport 1 city"), 0, 9)
+        measure(groups, OBJECTIVE, 0, Short("\nCorrect: Airport 1 city"), 0, 9)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_run_records_how_many_shuffled_labels_stay_true(spec: Path, stored: li
     run, shares = Run.open(folder), []
     for step in (1, 2):
         texts = {line.trajectory: line.text for line in run.hints(step)}
-        told = [[line.startswith("CORRECT") for line in texts[first].split("\n")[1:4]] for first in (0, 3, 6)]
+        told = [[line.startswith("Correct") for line in texts[first].split("\n")[1:4]] for first in (0, 3, 6)]
         shares.append(sum(label == (i == 0) for labels in told for i, label in enumerate(labels)) / 9)
     recorded = [line["train"]["distill/labels_true"] for line in run.metrics() if "train" in line]
     assert recorded == pytest.approx(shares)

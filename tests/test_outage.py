@@ -282,7 +282,7 @@ def test_lost_episodes_are_in_no_credit_no_baseline_and_no_loss(
     plan = StepLoss.of(table, objective.terms, 0, 0)
     everything = torch.arange(len(table))
     assert len(table) == 13
-    block = "Earlier attempts:\nCORRECT: two words\nINCORRECT: no search\n\n"
+    block = "Earlier attempts:\nCorrect: two words\nIncorrect: no search\n\n"
     assert Hindsight().texts(groups, 0) == [[block, block]]
     teacher = torch.zeros(13, VOCABULARY)
     total, figures = plan.loss(everything, lambda i: logits_of(table.at(i)), lambda kind, hints, i: teacher[i])

@@ -2,11 +2,11 @@
 
 Most actions decide little, and crediting them is noise. Where rollouts fork, the tree itself estimates values: A(edge)
 = E[R(child)] - E[R(parent)], and all other turns are left out of the update (2512.04949, after a transcription of
-its text). A state is critical here when more than one action was sampled from it; before turn 0 that is every rollout
-that began there.
+its text). E[R] weighs every action sampled in a state the same, however many rollouts were grown from it later, which
+keeps it unbiased (equation 10). A state is critical when more than one action was sampled from it (equation 13); before
+turn 0 that is every rollout that began there.
 
-Deviations: E[R] weighs every action sampled in a state the same, however many rollouts were grown from it later; what
-rollouts share is credited once for each of them, as it is in the update.
+Deviation: what rollouts share is credited once for each of them, as it is in the update.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Process rewards for retrieved evidence are the common ingredient of methods that see the data's own annotations; alone,
 they tell how far one gets by being told which passages matter. It knows nothing of the outcome: put `group_mean` beside
-it in the list of credits. Rewards are standardised over all turns of a group, as in IGPO (2510.14967).
+it in the list of credits. Returns are standardised over all turns of a group. (IGPO, 2510.14967, standardises rewards,
+and discounts and sums what is then centred: there each further turn costs the mean.)
 
 It is a control of ours: no paper has exactly this.
 """

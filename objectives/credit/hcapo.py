@@ -2,7 +2,8 @@
 
 The same policy scores its own turns a second time with the outcome in front (2603.08754, after a transcription): pi =
 exp(mean log p / temperature), rho = clip(pi / its mean over the trajectory), Q = rho * gamma^(turns that follow) * R,
-A = A_group + w * norm(Q) over the group; negative norm(Q) of successes, which are rewards above 0 here, are 0.
+A = A_group + w * norm(Q) over the group; negative norm(Q) of successes, which are rewards above 0 here, are 0. Its
+smoothing takes a part of the next turn's Q before Q is standardised: Q_t <- alpha Q_t + (1 - alpha) Q_(t+1).
 """
 
 from collections.abc import Sequence
@@ -34,14 +35,14 @@ class HCAPO(Credit):
     gamma: float = Field(0.95, gt=0, le=1)
     """The discount of the reward for each turn that follows."""
     smoothing: float = Field(0.0, ge=0, lt=1)
-    """The next turn's part in a turn's rho. The source's form is not known to us; its value is 0.5, where it is on."""
+    """The next turn's part in a turn's Q, 1 - alpha; the last turn keeps its own. The source has 0.5 where it is on."""
 
     def objection(self, conditions: Conditions) -> str | None:
         turned = None if self.clip[0] < self.clip[1] else f"got clip: {[*self.clip]}, expected the lower bound first"
         return turned or alone(conditions) or self.hint.objection(conditions)
 
     def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
-        hints = [hint for texts in self.hint.texts(groups, probe.seed) for hint in texts]
+        hints = [hint for texts in self.hint.placed(groups, probe.seed) for hint in texts]
         advantages: Numbers = []
         for group, logprobs in by_group(groups, probe.logprobs(groups, hints)):
             values = [self.value(t, means(t, numbers)) for t, numbers in zip(group.kept, logprobs, strict=True)]
@@ -55,5 +56,6 @@ class HCAPO(Credit):
         """Return Q of each turn from the mean log-probabilities of its tokens in hindsight: [turns] -> [turns]."""
         likely = np.exp(logprobs / self.temperature)
         rho = np.clip(likely / (1.0 if np.isnan(likely).all() else np.nanmean(likely)), *self.clip)
-        rho = (1 - self.smoothing) * rho + self.smoothing * np.append(rho[1:], rho[-1:])
-        return np.asarray(rho * returns(trajectory, self.gamma), np.float64)
+        values = rho * returns(trajectory, self.gamma)
+        later = np.append(values[1:], values[-1:])
+        return np.asarray((1 - self.smoothing) * values + self.smoothing * later, np.float64)

@@ -23,7 +23,7 @@ class LogRatio(Credit):
     """log p(teacher) - log p(sampled), in nats, on the tokens of a span; NaN, never credited, elsewhere."""
 
     hint: Hint | None = Field(default="hindsight", validate_default=True)
-    """What the teacher sees in front; none: what the policy saw, for a teacher with other weights."""
+    """What the teacher sees besides; none: what the policy saw, for a teacher with other weights."""
     teacher: Teacher = "live"
     """The weights that are asked, see `distill`."""
     rows: Literal["query", "answer", "think", "policy"] = "query"
@@ -45,7 +45,7 @@ class LogRatio(Credit):
         return self.hint.objection(conditions)
 
     def advantages(self, groups: Sequence[Group], probe: Probe) -> Advantages:
-        hints = [hint for texts in self.hint.texts(groups, probe.seed) for hint in texts] if self.hint else None
+        hints = [hint for texts in self.hint.placed(groups, probe.seed) for hint in texts] if self.hint else None
         advantages: Numbers = []
         for t, taught in zip(kept(groups), probe.logprobs(groups, hints, self.teacher), strict=True):
             spans = np.array([s for a in t.actions for s in a.spans], np.int8)

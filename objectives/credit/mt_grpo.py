@@ -2,10 +2,11 @@
 
 An outcome alone pays a good search that a bad answer wasted as if it were bad (2505.11821). Outcome and turn rewards
 are standardised on their own. "aae": A_outcome + coefficient * A_turn up to the first search result, A_outcome after
-it. "cae": the standardised (turn + gamma * outcome) up to there, A_outcome after it.
+it. "cae": the standardised (turn + gamma * outcome) up to there, A_outcome after it. An attempt without a result has no
+"up to there": it has one number, in "aae" the standardised sum of both rewards, as the source's code has it.
 
-Deviations: the turn's reward is 1 or 0 by one rule, and the format rewards of the source are left out; an attempt
-without a result has a turn reward of 0 and is "up to there" as a whole.
+Deviations: the turn's reward is 1 or 0 by one rule, and the format rewards of the source are left out; without a result
+it is 0.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sdsearch.crediting.per_turn import per_turn, standardised
 
 
 class MTGRPO(GroupCredit):
-    """Two numbers per trajectory, before and after its first search result, on the tokens of the turns."""
+    """Two numbers per trajectory, before and after its first search result, on the tokens of the turns; or one."""
 
     asks: ClassVar[str] = "the gold answer or gold passages"
     variant: Literal["aae", "cae"] = "aae"
@@ -33,6 +34,9 @@ class MTGRPO(GroupCredit):
     """What the first result has to show: an accepted answer, or a gold passage (`DataError` where none is named)."""
     coefficient: float = 1.0
     """The factor of the turn's advantage in "aae"."""
+    without_result: Literal["combined", "before"] = "combined"
+    """What "aae" gives an attempt that was shown no result: the standardised sum of its rewards, or what stands before
+    a result elsewhere, A_outcome + coefficient * A_turn."""
     gamma: float = Field(1.0, gt=0, le=1)
     """The factor of the outcome in "cae"."""
 
@@ -46,6 +50,9 @@ class MTGRPO(GroupCredit):
         after = standardised(rewards)
         if self.variant == "aae":
             before = after + self.coefficient * standardised(search_rewards)
+            if self.without_result == "combined":
+                shown = np.array([len(t.segments) > 2 * i + 2 for t, i in zip(group.kept, first, strict=True)], bool)
+                before = np.where(shown, before, standardised(search_rewards + rewards))
         else:
             before = standardised(search_rewards + self.gamma * rewards)
         rows = zip(group.kept, first, before, after, strict=True)

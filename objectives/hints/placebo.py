@@ -6,7 +6,7 @@ regulariser of its own: what a hint gains must be more than what this control ga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 from pydantic import Field
@@ -25,7 +25,7 @@ class Placebo(Hint):
     """
 
     hint: Hint = Field(default="hindsight", validate_default=True)
-    """What is dealt out."""
+    """What is dealt out; it stands in its own place, unless that of the placebo is `after`."""
 
     def objection(self, conditions: Conditions) -> str | None:
         if conditions.questions == 1:
@@ -35,9 +35,12 @@ class Placebo(Hint):
     def twins(self) -> dict[str, Hint]:
         return {name: self.model_copy(update={"hint": twin}) for name, twin in self.hint.twins().items()}
 
+    def figures(self, groups: Sequence[Group], seed: int) -> Mapping[str, tuple[float, int]]:
+        return self.hint.figures(groups, seed)
+
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return one text per kept trajectory; which question lends it depends on the seed and on the whole step."""
-        real = self.hint.texts(groups, seed)
+        real = self.hint.placed(groups, seed)
         lenders = [
             (group.question.id, _mixed(group), text)
             for group, hints in zip(groups, real, strict=True)

@@ -1,11 +1,10 @@
 """Tree-GRPO's rollouts: a few trees per question, grown from random turns, so that leaves share what came before.
 
 Rollouts with a common beginning cost less than independent ones, and what sets two leaves of a tree apart happened
-after their fork (Tree-GRPO, ICLR 2026): `trees` first rollouts, then `rounds` times, in each tree, `expand` random
-turns are played on from, and `train.group` leaves are kept.
+after their fork (Tree-GRPO, ICLR 2026): `trees` first rollouts, then `rounds` times, in each tree, `expand` states are
+drawn that are played on from, with replacement, the question among them; `train.group` leaves are kept.
 
-Deviations: leaves beyond `train.group` are not played instead of being dropped, trees take turns; a tree whose only
-turn is its first grows from the question.
+Deviation: leaves beyond `train.group` are not played instead of being dropped, trees take turns.
 """
 
 from __future__ import annotations
@@ -26,9 +25,12 @@ class Tree(RolloutStrategy):
     trees: int = Field(2, ge=1)
     """First rollouts of each question, each the root of a tree."""
     expand: int = Field(2, ge=1)
-    """Turns of each tree that are played on from in a round."""
+    """States of each tree that are played on from in a round."""
     rounds: int = Field(1, ge=1)
     """How often the trees grow."""
+    root: bool = True
+    """Whether the question is one of the states. Without it the first action is a tree's only one, and states are drawn
+    without replacement as long as there are some."""
 
     def objection(self, conditions: Conditions) -> str | None:
         group, most = conditions.group, self.trees * (1 + self.expand * self.rounds)
@@ -51,9 +53,10 @@ class Tree(RolloutStrategy):
         drawn = []
         for root in range(self.trees):
             mine = [(i, t) for i, t in enumerate(group.trajectories) if owner(group, (i, 0))[0] == root and not t.lost]
+            begun = [(i, 0) for i, t in mine[:1] if t.actions]
             inner = sorted({owner(group, (i, n)) for i, t in mine for n in range(1, len(t.actions))})
-            places = inner or [(i, 0) for i, t in mine[:1] if t.actions]
+            places = [*begun, *inner] if self.root else inner or begun
             if places:
-                more = dice.choices(places, k=max(0, self.expand - len(places)))
-                drawn.append([*dice.sample(places, min(self.expand, len(places))), *more])
+                first = [] if self.root else dice.sample(places, min(self.expand, len(places)))
+                drawn.append([*first, *dice.choices(places, k=self.expand - len(first))])
         return [picks[n] for n in range(self.expand) for picks in drawn]

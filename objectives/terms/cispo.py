@@ -3,8 +3,8 @@
 PPO's clip takes away the gradient of exactly the tokens that change most, often the rare ones where reasoning turns
 (MiniMax, 2506.13585). Implementations differ in the lower bound: the paper leaves it open in
 effect and so does TRL, verl has both; `clip` chooses. The upper bound is not published: the default counts a ratio at
-most 5 times, as ScaleRL does (2510.13786). The mean is over tokens, as in the paper. It differs from REINFORCE only
-where the policy has moved, `train.epochs` above 1.
+most 5 times, as ScaleRL does (2510.13786). The mean is over all credited tokens of the step, as in the paper. It
+differs from REINFORCE only where the policy has moved, `train.epochs` above 1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Several updates on one batch would otherwise follow the credit to wherever the ratio takes them (Schulman et al.,
 1707.06347, equation 7). The ratio is taken to the learner's own probabilities before the step's first update; what the
-sampler's were is `correction`'s. A larger `clip_high` lets rare tokens rise (DAPO, 2503.14476).
+sampler's were is `correction`'s. A larger `clip_high` lets rare tokens rise (DAPO, 2503.14476). The mean is over all
+credited tokens of the step, as in verl; those whose credit is zero count.
 """
 
 from __future__ import annotations

@@ -1,12 +1,16 @@
 """Self-distillation: the policy learns, at chosen tokens, what it would have written had it seen a hint.
 
-The teacher is the same model with a hint before the prompt, scoring the student's own tokens, so credit arrives per
+The teacher is the same model with a hint beside the prompt, scoring the student's own tokens, so credit arrives per
 token without another model (SD-Search, 2605.18299: hindsight at query tokens, Jensen-Shannon, top 50). SDPO, OPSD and
 SDFT are other settings of the same fields.
 
 SD-Search leaves open who owns the top k and what becomes of the rest. Default: the student's, as in SDPO's code, for it
 is where the student can move mass, and a bucket for the rest: that compares two coarser distributions, so it is never
 above the exact Jensen-Shannon or KL divergence, and mass that leaves the support is seen.
+
+It is also silent on what the divergences are divided by. Our reading is `over: step`, a mean over all kept trajectories
+of the step, taught or not: like the policy gradient beside it, the term then weighs less in a step with fewer groups to
+teach. A mean over those that are taught (`over: taught`) has the same size in every step that teaches anything.
 """
 
 from __future__ import annotations
@@ -32,9 +36,12 @@ class Distill(Term):
 
     heeds_credit: ClassVar[bool] = False
     normalise: Literal["token", "trajectory"] = "trajectory"
-    """What counts the same: every selected row of the step, or every trajectory that has rows."""
+    """What counts the same: every token of `rows`, or every trajectory, and each token of `rows` within it."""
+    over: Literal["step", "taught"] = "step"
+    """What the mean is over: all kept trajectories of the step (with `normalise: token` their tokens of `rows`), those
+    whose divergence is zero because the gate or the hint leaves them out among them, or those only that are taught."""
     hint: Hint | None
-    """What the teacher sees in front; null: what the policy saw, for a teacher with other weights."""
+    """What the teacher sees besides; null: what the policy saw, for a teacher with other weights."""
     rows: Literal["query", "answer", "think", "policy"] = "query"
     """The tokens to distil: of one span, or all that were sampled."""
     divergence: Divergence = "jsd"
@@ -68,13 +75,15 @@ class Distill(Term):
 
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""
-        # An empty text in front leaves the prompt as it was.
-        texts = self.hint.texts(table.groups, seed) if self.hint else [[""] * len(g.kept) for g in table.groups]
+        # An empty text leaves the prompt as it was.
+        texts = self.hint.placed(table.groups, seed) if self.hint else None
         hints: list[HintText] = []
-        for group, part in zip(table.groups, texts, strict=True):
-            hints += part if self.passes(group) else [None] * len(group.kept)
+        for number, group in enumerate(table.groups):
+            taught = texts[number] if texts else [""] * len(group.kept)
+            hints += taught if self.passes(group) else [None] * len(group.kept)
         rows = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
-        return Selection(rows, self.teacher, hints)
+        whole = table.span >= 0 if self.normalise == "trajectory" else rows
+        return Selection(rows, self.teacher, hints, whole if self.over == "step" else None)
 
     def passes(self, group: Group) -> bool:
         """Say whether the gate lets a group through."""

@@ -1,7 +1,7 @@
 """Entropy bonus: keep the policy from settling too early.
 
 A policy that has become certain samples equal trajectories, whose group has no contrast left to learn from. Exact over
-the vocabulary, on sampled tokens only (Williams and Peng, 1991).
+the vocabulary, a mean over all sampled tokens of the step (Williams and Peng, 1991).
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 The reward is the sequence's, so the correction for old samples should be too: ratios of single tokens add noise that
 grows with the length (Zheng et al., 2507.18071). This is the paper's token form: the ratio is the sequence's, the
 gradient flows through each token's own log-probability, so credit may differ from token to token; where it does not,
-the gradient is the sequence form's. Observations were not sampled and do not count. While the weights are those that
-sampled, it is `clipped_pg` with `normalise: trajectory`: `train.epochs` above 1 tells them apart.
+the gradient is the sequence form's. Observations were not sampled and do not count. The mean is over all trajectories
+of the step with credited tokens, and over these within each. While the weights are those that sampled, it is
+`clipped_pg` with `normalise: trajectory`: `train.epochs` above 1 tells them apart.
 """
 
 from __future__ import annotations

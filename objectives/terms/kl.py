@@ -4,6 +4,7 @@ Outcome reward alone wears away what it does not measure. k3 (Schulman, "Approxi
 2402.03300, equation 4; `low_var_kl` in verl) is never negative and varies little, so it is the default. As losses the
 estimates differ from the quantity: where the policy is still the one that sampled, the mean gradient of k1 is zero,
 that of k2 is KL(policy || reference)'s, that of k3 KL(reference || policy)'s. "full" is KL(policy || reference) itself.
+The mean is over all sampled tokens of the step, credited or not.
 """
 
 from __future__ import annotations

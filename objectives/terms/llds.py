@@ -3,10 +3,10 @@
 GRPO on search agents collapses after the likelihood of right answers has long fallen, dragged down with wrong ones that
 share their tokens (Deng et al., 2512.04220: lazy likelihood displacement). So the fall of a token's log-probability is
 a loss, for tokens of credit >= 0 only, and only in actions, or trajectories, whose likelihood has fallen altogether;
-the action-level gate is their best. The mean is over all credited tokens, as in the authors' code, where the weight is
-0.2 and the threshold 0; that code can treat answers apart, which is not offered. Before a step's first update nothing
-has fallen but by rounding, which differs between sampler and trainer, and a gradient does not care how little: hence
-the threshold.
+the action-level gate is their best. The mean is over all credited tokens of the step, held or not, as in the authors'
+code, where the weight is 0.2 and the threshold 0; that code can treat answers apart, which is not offered. Before a
+step's first update nothing has fallen but by rounding, which differs between sampler and trainer, and a gradient does
+not care how little: hence the threshold.
 """
 
 from __future__ import annotations

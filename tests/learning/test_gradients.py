@@ -41,7 +41,7 @@ class Hinted(Logit):
         return frozenset({"live"})
 
     def select(self, table: object, seed: int) -> Selection:
-        rows, _, _ = super().select(table, seed)
+        rows = super().select(table, seed).rows
         return Selection(rows, "live", ["a hint"] * len(example_table().trajectories))
 
 

@@ -12,7 +12,7 @@ from sdsearch.contracts.credit import Numbers, Probe
 from sdsearch.contracts.hint import Hints, Teacher
 from sdsearch.core.trajectory import Group, kept, read_groups
 from sdsearch.errors import ContextError
-from sdsearch.learning.labels import hinted, measure, turned
+from sdsearch.learning.labels import hint_figures, hinted, measure, turned
 from sdsearch.learning.train import train
 from sdsearch.objectives.credit.log_ratio import LogRatio
 from sdsearch.objectives.hints.gold_answer import GoldAnswer
@@ -20,6 +20,7 @@ from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill
+from sdsearch.runs.folder import Run
 from sdsearch.spec import Objective, load
 
 
@@ -34,7 +35,7 @@ class Asked(Probe):
         self.hints.append(hints)
         found = []
         for trajectory, hint in zip(kept(groups), hints, strict=True):
-            good = f"\nCORRECT: {' | '.join(trajectory.queries)}\n" in str(hint)
+            good = f"\nCorrect: {' | '.join(trajectory.queries)}\n" in str(hint)
             value = np.nan if hint is None else self.nats * good
             found.append(np.full(trajectory.sampled, value))
         return found
@@ -57,8 +58,8 @@ def test_two_attempts_of_each_chosen_group_are_scored(recorded: Path) -> None:
         assert all(part[0] and part[1:].sum() == 1 for part in parts if part.any())  # the right one and a wrong one
         assert not parts[3].any()  # a group that was right throughout
         true, flipped = (set(filter(None, hints)) for hints in probe.hints)
-        assert all("\nCORRECT: Airport 1 city | city" in str(text) for text in true)
-        assert all("\nINCORRECT: Airport 1 city | city" in str(text) for text in flipped)
+        assert all("\nCorrect: Airport 1 city | city" in str(text) for text in true)
+        assert all("\nIncorrect: Airport 1 city | city" in str(text) for text in flipped)
 
 
 def test_the_sums_by_hand(recorded: Path) -> None:
@@ -102,9 +103,9 @@ class Short(Asked):
 
 def test_a_twin_that_does_not_fit_ends_no_run_and_a_hint_does(recorded: Path) -> None:
     groups = list(read_groups(recorded))
-    assert measure(groups, OBJECTIVE, 0, Short("\nINCORRECT: Airport 1 city"), 0, 9) == {}
+    assert measure(groups, OBJECTIVE, 0, Short("\nIncorrect: Airport 1 city"), 0, 9) == {}
     with pytest.raises(ContextError):
-        measure(groups, OBJECTIVE, 0, Short("\nCORRECT: Airport 1 city"), 0, 9)
+        measure(groups, OBJECTIVE, 0, Short("\nCorrect: Airport 1 city"), 0, 9)
 
 
 @pytest.fixture
@@ -131,3 +132,30 @@ def test_a_run_records_it_and_learns_the_same(spec: Path, stored: list[str]) -> 
     assert steps[0]["train"]["distill/label_effect"] == pytest.approx(value)
     one, other = (load_file(runs[e] / "checkpoints" / "step_4" / "model.safetensors") for e in (2, 0))
     assert all(one[key].equal(other[key]) for key in one)
+
+
+def test_hints_tell_figures_of_the_texts_that_terms_and_credits_are_given(recorded: Path) -> None:
+    groups = list(read_groups(recorded))
+    hint = Hindsight(labels="shuffled", max_words=9)
+    objective = Objective(credit=[LogRatio(hint=hint)], terms=[ClippedPG(), Distill(hint=hint)])
+    found = hint_figures(groups, objective, 0, term_seed=3, credit_seed=4)
+    assert found == {
+        f"{name}/{figure}": hint.figures(groups, seed)[figure]
+        for name, seed in (("distill", 3), ("log_ratio", 4))
+        for figure in ("labels_true", "hints_cut")
+    }
+    assert found["distill/labels_true"][1] == 9, "three groups of three; in the last there is nothing to shuffle"
+
+
+def test_a_run_records_how_many_shuffled_labels_stay_true(spec: Path, stored: list[str]) -> None:
+    """As it is in the blocks that it has kept: the first attempt of each group is the right one."""
+    word = "objective.terms.1.hint={type: hindsight, labels: shuffled}"
+    folder = train(load(spec, [*stored, word, "name=shuffled", "train.steps=2"])).folder
+    run, shares = Run.open(folder), []
+    for step in (1, 2):
+        texts = {line.trajectory: line.text for line in run.hints(step)}
+        told = [[line.startswith("Correct") for line in texts[first].split("\n")[1:4]] for first in (0, 3, 6)]
+        shares.append(sum(label == (i == 0) for labels in told for i, label in enumerate(labels)) / 9)
+    recorded = [line["train"]["distill/labels_true"] for line in run.metrics() if "train" in line]
+    assert recorded == pytest.approx(shares)
+    assert "distill/hints_cut" not in next(line["train"] for line in run.metrics() if "train" in line)

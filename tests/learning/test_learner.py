@@ -1,5 +1,6 @@
 """One update: micro-batches within a budget, groups kept together, and processes that add up to one."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,21 +53,39 @@ def test_a_critic_is_made_where_it_is_asked_for(spec: Path) -> None:
     assert learner.version == 0
 
 
-def test_an_update_is_made_with_dropout_and_moves_the_version(spec: Path) -> None:
-    """A model is loaded without; and what is put in evaluation mode by a rollout is put back."""
+def test_an_update_is_made_without_dropout(spec: Path) -> None:
+    """A model that has some: the second update of weights that hardly move finds the ratios 1, and so does a critic."""
+    config = spec.parent / "model" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "attention_dropout": 0.5}))
+    experiment = load(spec, ["train.learning_rate=1e-12", "train.critic_learning_rate=1e-12"])
+    learner = Learner(experiment, Processes(Accelerator(cpu=True)), frozenset({"critic"}))
+    groups = example_groups()
+    assert learner.policy.model.config.attention_dropout == 0.5
+    assert learner.critic is not None
+    table = TokenTable.build(groups, [np.ones(t.sampled) for g in groups for t in g.kept])
+    modes: list[bool] = []
+    for model in (learner.policy.decoder, learner.critic.twin.decoder):
+        model.register_forward_pre_hook(lambda model, _: modes.append(model.training))
+    first, second = (learner.update(table, experiment.stages[0], 0, Clock(), first=first) for first in (True, False))
+    assert first["clipped_pg/log_ratio"] == 0
+    assert 0 <= second["clipped_pg/log_ratio"] < 1e-5
+    targets = [np.ones(t.sampled) for g in groups for t in g.kept]
+    errors = [learner.critic.learn(groups, targets, 10_000) for _ in range(2)]
+    assert errors[0] == pytest.approx(errors[1], abs=1e-6)
+    learner.policy.model.train()
+    learner.update(table, experiment.stages[0], 0, Clock(), first=False)
+    assert set(modes) == {False}
+
+
+def test_an_update_moves_the_version(spec: Path) -> None:
     experiment = load(spec)
     learner = Learner(experiment, Processes(Accelerator(cpu=True)))
-    learner.policy.model.eval()
     groups = example_groups()
     table = TokenTable.build(groups, [np.zeros(t.sampled) for g in groups for t in g.kept])
-    modes: list[bool] = []
-    learner.policy.model.register_forward_pre_hook(lambda model, _: modes.append(model.training))
-    learner.policy.decoder.register_forward_pre_hook(lambda model, _: modes.append(model.training))
     objective = Objective.model_validate({"credit": [], "terms": ["entropy"]})
     stage = experiment.stages[0]._replace(objective=objective)
     for step in range(3):
         learner.update(table, stage, step, Clock())
-    assert set(modes) == {True}
     assert learner.version == 3
 
 

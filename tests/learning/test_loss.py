@@ -37,13 +37,15 @@ class Linear(Term):
     chosen: tuple[bool, ...]
     hints: tuple[str | None, ...] | None = None
     taught: Teacher | None = None
+    over: tuple[bool, ...] | None = None
 
     @property
     def needs(self) -> frozenset[str]:
         return frozenset({"live"})
 
     def select(self, table: TokenTable, seed: int) -> Selection:
-        return Selection(torch.tensor(self.chosen), self.taught, self.hints)
+        over = None if self.over is None else torch.tensor(self.over)
+        return Selection(torch.tensor(self.chosen), self.taught, self.hints, over)
 
     def loss(self, rows: LossInput) -> LossOutput:
         return LossOutput(rows.logits[:, 0], {"token": rows.table.token.float()})
@@ -103,13 +105,27 @@ def test_row_weights_by_hand() -> None:
     assert by_trajectory.row_weight[second].tolist() == pytest.approx([1 / 2])
 
 
+@pytest.mark.parametrize(("normalise", "units"), [("token", 65), ("trajectory", 7), ("constant", 7 * 256)])
+def test_a_mean_may_be_over_more_than_its_rows(normalise: str, units: int) -> None:
+    """The 16 rows of the first of seven trajectories, of 65 rows in all: the other rows have a loss of zero."""
+    table = example_table()
+    chosen = tuple((table.trajectory == 0).tolist())
+    term = Linear(chosen=chosen, over=(True,) * 65).model_copy(update={"normalise": normalise})
+    (part,) = step_loss_of(table, term).parts
+    each = 1 / units / (16 if normalise == "trajectory" else 1)
+    assert part.row_weight[:16].tolist() == pytest.approx([each] * 16)
+    assert not part.row_weight[16:].any()
+    # The figures are means over the rows themselves.
+    assert part.log_weight[:16].tolist() == pytest.approx([1 / 16] * 16)
+
+
 def test_unselected_rows_do_not_dilute() -> None:
-    """A term's mean is the same whether the table holds only its rows or many others."""
+    """A mean over the rows of a term is the same whether the table holds only these or many others."""
     table = example_table()
     queries = table.span == Span.QUERY
     model = Model(table)
     for normalise in ("token", "trajectory"):
-        term = Distill(hint=Hindsight(), normalise=normalise)
+        term = Distill(hint=Hindsight(), normalise=normalise, over="taught")
         whole = step_loss_of(table, term)
         few = step_loss_of(table.at(queries), term)
         loss, _ = whole.loss(everything(table), model.logits, model.teacher)
@@ -351,6 +367,11 @@ def test_the_normaliser_counts_units() -> None:
     ("term", "message"),
     [
         (Linear(chosen=(True,)), r"got rows torch.bool \(1,\), expected torch.bool \(65,\)"),
+        (Linear(chosen=(True,) * 65, over=(True,)), r"got over torch.bool \(1,\), expected torch.bool \(65,\)"),
+        (
+            Linear(chosen=(True,) * 65, over=(False,) * 65),
+            "got rows that its mean is not over",
+        ),
         (Linear(chosen=(True,) * 65, hints=("x",) * 8), "got hints and no teacher"),
         (Linear(chosen=(True,) * 65, hints=("x",), taught="live"), "got 1 hints, expected one per trajectory, 8"),
         (Linear(chosen=(True,) * 65, taught="ema"), r"got the teacher 'ema', expected one that it `needs` \(live\)"),

@@ -109,7 +109,7 @@ def test_the_shortest_hint_must_fit_into_the_model(spec: Path) -> None:
     with pytest.raises(ContextError) as caught:
         check(ready)
     asked = ready.opening.prompt.text
-    block = f"{header.strip()}\nCORRECT: a\nINCORRECT: a\nCORRECT: a\n\n"
+    block = f"{header.strip()}\nCorrect: a\nIncorrect: a\nCorrect: a\n\n"
     hinted = len(ready.model.codec.prompt(block + asked))
     said = str(caught.value)
     assert f"the prompt takes {ready.prompt} tokens, {hinted} with the shortest hint for a group of 3" in said

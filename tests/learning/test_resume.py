@@ -54,9 +54,6 @@ class Trainer:
         warm.start()
         warm.join()
         self.started: list[BaseProcess] = []
-        # Dropout draws from torch's own dice, which have to be in the checkpoint too.
-        config = self.folder / "model" / "config.json"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "attention_dropout": 0.2}))
 
     def start(self, out: Path, *words: str) -> BaseProcess:
         """Start a run."""

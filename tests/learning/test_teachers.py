@@ -8,15 +8,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sdsearch.contracts.hint import After, beside
 from sdsearch.core.question import Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory
 from sdsearch.errors import ContextError
 from sdsearch.learning.teachers import Teachers, score
 from sdsearch.learning.train import train
+from sdsearch.objectives.hints.gold_answer import GoldAnswer
+from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.hints.placebo import Placebo
+from sdsearch.objectives.terms.distill import Distill
 from sdsearch.policy.policy import Policy
 from sdsearch.runs import checkpoint
 from sdsearch.spec import load
+from sdsearch.testing import example_groups
 
 
 def table(policy: Policy) -> TokenTable:
@@ -41,14 +47,19 @@ def table(policy: Policy) -> TokenTable:
     return TokenTable.build(groups, [torch.ones(t.sampled).double().numpy() for t in kept])
 
 
-@pytest.mark.parametrize("hints", [None, ["one two three\n\n", None, "x\n", "a much longer hint about Airport 7\n\n"]])
+LONG = "a much longer hint about Airport 7\n\n"
+
+
+@pytest.mark.parametrize(
+    "hints", [None, ["one two three\n\n", None, "x\n", LONG], [After(LONG), None, "x\n", After(LONG)]]
+)
 def test_rows_are_matched_by_token(tiny: Policy, hints: list[str | None] | None) -> None:
     rows = table(tiny)
     got = torch.log_softmax(score(tiny, rows, hints), -1).gather(1, rows.token[:, None])[:, 0]
     expected = []
     for i, trajectory in enumerate(rows.trajectories):
         hint = (hints[i] if hints else None) or ""
-        opening = tiny.codec.prompt(hint + trajectory.segments[0].text)
+        opening = tiny.codec.prompt(beside(hint, trajectory.segments[0].text))
         tokens = [*opening]
         for segment in trajectory.segments[1:]:
             at = len(tokens)
@@ -56,6 +67,36 @@ def test_rows_are_matched_by_token(tiny: Policy, hints: list[str | None] | None)
             logprobs = tiny.model(torch.tensor([tokens])).logits[0].log_softmax(-1)
             expected += [logprobs[at + j - 1, t] for j, t in enumerate(segment.tokens) if segment.logprobs]
     torch.testing.assert_close(got, torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_a_hint_stands_in_its_place() -> None:
+    """Before the prompt as it is; behind it after an empty line, and the end of the prompt stays the end."""
+    assert beside("You know:\nx\n\n", "Question: Where?\n") == "You know:\nx\n\nQuestion: Where?\n"
+    assert beside(After("You know:\nx\n\n"), "Question: Where?\n") == "Question: Where?\n\nYou know:\nx\n"
+    assert beside(After("x\n\n"), "Where?") == "Where?\n\nx"
+    assert beside("", "Where?\n") == "Where?\n"
+    groups = example_groups()
+    for hint in (Hindsight(place="after", include_self="past_only"), Placebo(hint=GoldAnswer(place="after"))):
+        every = [
+            text
+            for of in hint.placed(groups, 0)
+            for each in of
+            for text in (each if isinstance(each, tuple) else [each])
+        ]
+        assert {type(text) for text in every if text is not None} == {After}
+        assert [[str(t) for t in of] for of in hint.placed(groups, 0)] == [
+            [str(t) for t in of] for of in hint.texts(groups, 0)
+        ]
+
+
+def test_the_places_of_a_term_s_hint(tiny: Policy) -> None:
+    """A teacher finds other numbers where the hint stands elsewhere, and those of the student where nothing is told."""
+    rows = table(tiny)
+    found = {
+        place: score(tiny, rows, Distill(hint=GoldAnswer(place=place)).select(rows, 0).hints)
+        for place in ("before", "after")
+    }
+    assert not torch.allclose(found["before"], found["after"], atol=1e-3)
 
 
 def test_teachers_get_no_gradient_and_leave_the_policy_in_its_mode(tiny: Policy) -> None:

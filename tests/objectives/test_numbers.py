@@ -31,6 +31,7 @@ TABLE = """
     credit   hgpo               step_weight     1      (-inf, inf)
     credit   hgpo               depth           2      [0, inf)
     credit   hgpo               alpha           1      [0, inf)
+    credit   hgpo               offset          2      [1, inf)
     credit   hgpo               gamma           0.95   (0, 1]
     credit   igpo               gamma           1      (0, 1]
     credit   mt_grpo            coefficient     1      (-inf, inf)

@@ -21,7 +21,7 @@ def test_the_page_reads_a_run_and_knows_what_is_in_it(
     exec(compile(script, "docs/runs.md", "exec"), {})
     said = capsys.readouterr().out
     assert said.startswith("[1] ['evaluate_0', 'step_1', 'evaluate_1'] 1\n")
-    assert "CORRECT: " in said or "attempt" in said.lower()
+    assert "Correct: " in said or "attempt" in said.lower()
 
     named = set(re.findall(r"`([^`\s]+)`", "".join(line for line in PAGE.splitlines(True) if line.startswith("| `"))))
     kinds = {"small_parts.by_token": "<credit>", "clipped_pg": "<term>", "distill": "<term>"}

@@ -17,7 +17,7 @@ class Reader:
     """Finds each query in the hint and adds to its tokens what it thinks of the label beside it."""
 
     def __init__(self, groups: list[Group], right: float, wrong: float) -> None:
-        self.groups, self.worth = groups, {"CORRECT": right, "INCORRECT": wrong}
+        self.groups, self.worth = groups, {"Correct": right, "Incorrect": wrong}
 
     def __call__(self, hints: Hints | None) -> Numbers:
         return [self.of(t, hints[i] if hints else None) for i, t in enumerate(kept(self.groups))]

@@ -50,6 +50,8 @@ def test_a_hint_without_labels_is_refused(tmp_path: Path) -> None:
     path.write_text(SPEC.format(folder=tmp_path))
     with pytest.raises(SpecError, match="hint: the hint gold_answer has no flipped and no others twin"):
         load(path, ["hint=gold_answer"], model=WarmStart)
+    with pytest.raises(SpecError, match="hint: got place: after, expected before: that is where a warm start shows"):
+        load(path, ["hint={type: hindsight, place: after}"], model=WarmStart)
 
 
 def test_the_mean_of_scripted_play_is_what_the_card_states(tmp_path: Path) -> None:

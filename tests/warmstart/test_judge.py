@@ -30,7 +30,7 @@ class Reads(ScriptedSession):
         for row, text in zip(rows, texts, strict=True):
             if text.startswith("Earlier attempts:"):
                 last = self.scripts[row].question.hops[-1].query
-                good = any(s.startswith("CORRECT: ") and s.endswith(last) for s in text.splitlines())
+                good = any(s.startswith("Correct: ") and s.endswith(last) for s in text.splitlines())
                 self.scripts[row].settings = Scripted() if good else Scripted(early_answer=1.0, misread=1.0)
         return super().act(rows, texts)
 

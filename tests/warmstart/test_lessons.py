@@ -46,7 +46,7 @@ def groups() -> list[Group]:
 
 def told(block: str) -> list[tuple[str, str]]:
     """Return label and queries of each line of a block."""
-    return re.findall(r"^(CORRECT|INCORRECT): (.*)$", block, re.MULTILINE)
+    return re.findall(r"^(Correct|Incorrect): (.*)$", block, re.MULTILINE)
 
 
 def line(trajectory: Trajectory) -> str:
@@ -85,7 +85,7 @@ def test_the_few_that_are_marked_right_are_followed(groups: list[Group], flipped
             assert len(right) == 0 or len(group.trajectories) - len(right) < 2
             continue
         lines = told(drawn.block)
-        marked = [text for label, text in lines if label == "CORRECT"]
+        marked = [text for label, text in lines if label == "Correct"]
         assert 1 <= len(marked) <= 3
         assert len(marked) < len(lines) - len(marked)
         sizes[len(lines)] += 1
@@ -95,7 +95,7 @@ def test_the_few_that_are_marked_right_are_followed(groups: list[Group], flipped
         outside[line(drawn.followed) not in marked] += 1
         assert Counter(marked) <= Counter(map(line, right))
         others = Counter(line(t) for t in group.trajectories if not any(t is r for r in right))
-        assert Counter(text for label, text in lines if label == "INCORRECT") <= others
+        assert Counter(text for label, text in lines if label == "Incorrect") <= others
     assert max(sizes) <= 8
     assert len(sizes) > 2
     assert outside[True] == 0 if left_out == 0 else outside[True] > 5

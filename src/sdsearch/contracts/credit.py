@@ -45,7 +45,7 @@ class Probe:
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         """Return the log-probability of each sampled token of each kept trajectory, shape [sampled].
 
-        `hints`, one per kept trajectory, stand in front of the prompts; where one is None the numbers are NaN.
+        `hints` (`Hint.placed`), one per kept trajectory, stand beside the prompts; where one is None they are NaN.
         """
         raise self._silent("log-probabilities")
 

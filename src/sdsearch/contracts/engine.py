@@ -139,7 +139,7 @@ class Sampling(Settings):
     """The most tokens that one turn may take; a turn cut off here is an invalid action unless one stands in it."""
     context: int | None = Field(None, ge=16)
     """The most tokens that an episode may take; one that would go past it ends as `context_full`. By default all that
-    the model has positions for; leave room for a hint where one is put in front."""
+    the model has positions for; leave room for a hint where there is one."""
     engine: Engine = Field(default="transformers", validate_default=True)
     """What samples."""
 

@@ -1,4 +1,4 @@
-"""What a teacher sees before the prompt, and whose weights teach."""
+"""What a teacher sees beside the prompt, and whose weights teach."""
 
 from __future__ import annotations
 
@@ -14,16 +14,34 @@ Teacher = Literal["live", "ema", "frozen", "external"]
 HintText = str | None | tuple[str | None, ...]
 """What the teacher of one trajectory sees: the same at every turn, or one text for each; None: there is no teacher."""
 Hints = Sequence[HintText]
+Place = Literal["before", "after"]
+
+
+class After(str):
+    """A text that stands behind the prompt."""
+
+    __slots__ = ()
 
 
 class Hint(Component):
-    """Says what the teacher sees before the prompt."""
+    """Says what the teacher sees beside the prompt."""
 
     family: ClassVar[str] = "hint"
+
+    place: Place = "before"
+    """Where it stands: directly before the prompt, or behind it with an empty line between."""
 
     @abstractmethod
     def texts(self, groups: Sequence[Group], seed: int) -> Sequence[Sequence[HintText]]:
         """Return for each group, for each of its kept trajectories, the hint; None: this one has no teacher."""
+
+    def placed(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
+        """Return `texts` for a teacher: each knows its `place`."""
+        return [[_placed(text, self.place) for text in texts] for texts in self.texts(groups, seed)]
+
+    def figures(self, groups: Sequence[Group], seed: int) -> Mapping[str, tuple[float, int]]:
+        """Return what is to be watched of the texts: by name a sum and a count, whose ratio is the figure of a step."""
+        return {}
 
     def twins(self) -> Mapping[str, Hint]:
         """Return hints that differ from this one in one thing, by its name: a comparison with one is controlled.
@@ -31,6 +49,24 @@ class Hint(Component):
         "flipped": every label turned round. "others": an attempt is not told of itself.
         """
         return {}
+
+
+def _placed(text: HintText, place: Place) -> HintText:
+    if isinstance(text, tuple):
+        return tuple(_at(each, place) for each in text)
+    return _at(text, place)
+
+
+def _at(text: str | None, place: Place) -> str | None:
+    return After(text) if text is not None and place == "after" else text
+
+
+def beside(hint: str, prompt: str) -> str:
+    """Return a prompt with a hint in its place; behind a prompt the prompt's own end comes last, as without a hint."""
+    if not isinstance(hint, After):
+        return hint + prompt
+    body = prompt.rstrip()
+    return f"{body}\n\n{hint.strip()}{prompt[len(body) :]}"
 
 
 def hint_at(hint: HintText, turn: int) -> str | None:

@@ -47,9 +47,14 @@ class Selection(NamedTuple):
     teacher: Teacher | None = None
     """The weights that score these rows a second time, without gradient: one of those that the term `needs`."""
     hints: Hints | None = None
-    """What the teacher sees before the prompt, per trajectory of the table; rows of a None are dropped.
+    """What the teacher sees beside the prompt (`Hint.placed`), per trajectory of the table; rows of a None are dropped.
 
     No hints at all: the teacher sees what the policy saw.
+    """
+    over: Tensor | None = None
+    """What the mean is over, where that is more than `rows`: bool, shape [rows of the table], `rows` among them.
+
+    Rows that are in the mean and not among `rows` have a loss of zero.
     """
 
 
@@ -100,8 +105,9 @@ class Term(Component):
     weight: float | Schedule = 1.0
     """The factor of this term in the loss: a number, or one that changes with the step. At 0 it is not computed."""
     normalise: Literal["token", "trajectory", "constant"] = "token"
-    """"token": every selected row of the step counts the same; "trajectory": every trajectory that has rows does;
-    "constant": every row counts 1 / (`constant` x trajectories), so that no length is favoured (Dr. GRPO)."""
+    """What the term is a mean over. "token": every row of the step that it selects counts the same; "trajectory": every
+    trajectory that has such rows does, and each of its rows the same within it; "constant": every row counts
+    1 / (`constant` x trajectories that have rows), so that no length is favoured (Dr. GRPO)."""
     constant: int = Field(256, ge=1)
     """Tokens, for `normalise: constant`: the length that a trajectory is taken to have."""
 

@@ -1,7 +1,7 @@
 """The gradient of each term by itself: which part of the objective moves the weights, and how hard.
 
 Losses do not tell: a small divergence may have a steep gradient. The terms' gradients are taken from the graph that the
-update itself uses, so that the same micro-batches, the same dropout and the same teacher are measured, and the update
+update itself uses, so that the same micro-batches and the same teacher are measured, and the update
 stays what it is, bit for bit. The price is one more backward pass and one more copy of the gradient for each term.
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,13 +24,41 @@ from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.spec import Objective
 
 
-def hinted(objective: Objective, step: int) -> Iterator[tuple[str, Hint, Teacher]]:
-    """Yield the terms and credits with a hint that count at a step, from 0: the name, the hint, and who reads it."""
+class Hinted(NamedTuple):
+    """A term or credit that has a hint."""
+
+    name: str
+    part: Term | Credit
+    hint: Hint
+
+    @property
+    def teacher(self) -> Teacher:
+        """Who reads the hint."""
+        reader: Teacher = getattr(self.part, "teacher", "live")
+        return reader
+
+
+def hinted(objective: Objective, step: int) -> Iterator[Hinted]:
+    """Yield the terms and credits with a hint that count at a step, from 0."""
     parts: list[Term | Credit] = [*objective.terms, *objective.credit]
     for name, part in named(parts):
         hint = getattr(part, "hint", None)
         if isinstance(hint, Hint) and not (isinstance(part, Term) and not part.weight_at(step)):
-            yield name, hint, getattr(part, "teacher", "live")
+            yield Hinted(name, part, hint)
+
+
+def hint_figures(
+    groups: Sequence[Group], objective: Objective, step: int, term_seed: int, credit_seed: int
+) -> dict[str, tuple[float, int]]:
+    """Return what the hints of a step say of themselves (`Hint.figures`): a sum and a count by "<term>/<figure>".
+
+    The seeds are those that terms and credits are given, `step` is counted from the beginning of the phase.
+    """
+    return {
+        f"{name}/{figure}": pair
+        for name, part, hint in hinted(objective, step)
+        for figure, pair in hint.figures(groups, term_seed if isinstance(part, Term) else credit_seed).items()
+    }
 
 
 def turned(hint: Hint) -> Hint:
@@ -55,10 +84,11 @@ def measure(
         scored += [j in pair for j in range(len(right))]
     found: dict[str, list[tuple[float, float]]] = {}
     queries = Queries(groups)
-    for name, hint, teacher in hinted(objective, step) if chosen else ():
-        true = probe.logprobs(groups, only(hint.texts(groups, seed), scored), teacher)
+    for each in hinted(objective, step) if chosen else ():
+        name, hint, teacher = each.name, each.hint, each.teacher
+        true = probe.logprobs(groups, only(hint.placed(groups, seed), scored), teacher)
         try:
-            false = probe.logprobs(groups, only(turned(hint).texts(groups, seed), scored), teacher)
+            false = probe.logprobs(groups, only(turned(hint).placed(groups, seed), scored), teacher)
         except ContextError:
             continue  # the run has no use for the twin, so that it may be too long for the model where the hint is not
         effects = queries.effect(true, false)

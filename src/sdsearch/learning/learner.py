@@ -103,17 +103,20 @@ class Learner:
     ) -> dict[str, float]:
         """Take one optimiser step on the token table of a step and return its figures.
 
-        Those are "loss", "<term>/loss", "<term>/rows", "<term>/<what the term logs>", "gradient_norm" (before it is
-        clipped), "learning_rate", and those of `Drift`; `by_term` adds those of `Gradients` and leaves the step as it
-        is, and so do `columns`, which take what is computed for each row. The `first` update of a step fills the
+        The policy is scored as it samples, without dropout. A gradient of zero takes no optimiser step: there is no
+        weight decay then either, and no momentum from earlier steps.
+
+        The figures are "loss", "<term>/loss", "<term>/rows", "<term>/<what the term logs>", "gradient_norm" (before it
+        is clipped), "learning_rate", and those of `Drift`; `by_term` adds those of `Gradients` and leaves the step as
+        it is, and so do `columns`, which take what is computed for each row. The `first` update of a step fills the
         table's `old_logprob`.
         """
         accelerator, policy = self.processes.accelerator, self.policy
         since, before = time.perf_counter(), elsewhere(clock)
-        seed = f"{self.experiment.seed}/{stage.number}" if stage.number else self.experiment.seed
-        step_loss = StepLoss.of(table, stage.objective.terms, step - stage.first, seed, self.processes.sum)
+        step_loss = StepLoss.of(table, stage.objective.terms, step - stage.first, self.seed(stage), self.processes.sum)
         self.warm_up(step)
-        policy.model.train()
+        # Dropout would put noise into every ratio: what is learned is the model that samples, and that has none.
+        policy.model.eval()
         drift = Drift()
         if columns:
             columns.begin(step_loss.parts)
@@ -179,6 +182,10 @@ class Learner:
         self.version += 1
         clock.time("train", since + elsewhere(clock) - before)
         return dict(total)
+
+    def seed(self, stage: Stage) -> int | str:
+        """Return what the terms of a phase draw the seeds of their steps from."""
+        return f"{self.experiment.seed}/{stage.number}" if stage.number else self.experiment.seed
 
     def autocast(self) -> torch.autocast:
         """Return the precision of a forward pass: the learner's own, while an accelerator's is the process's."""

@@ -34,7 +34,8 @@ class TermPart(NamedTuple):
     row_weight: Tensor
     """Each row's weight in the mean over the step, float32 [rows of the table].
 
-    Over all rows that the term chose they sum to 1 (but for `normalise: constant`).
+    Over all rows that the term chose they sum to 1, but for `normalise: constant`, and for a mean over more than these
+    (`Selection.over`): then what they lack is the part of the rows whose loss is zero.
     """
     log_weight: Tensor
     """Each row's weight in the means of the figures for the log: over the rows that are computed, sum 1."""
@@ -93,7 +94,7 @@ class StepLoss:
         Each step draws its own seed from `seed`. `total` sums counts, an int64 tensor [terms, 2], over all processes;
         the weights then add up to 1 over all of them together. It is called once, in every process.
         """
-        step_seed = Random(f"{seed}/{step}").getrandbits(32)
+        step_seed = term_seed(seed, step)
         signal = rows_with_signal(table)
         chosen, counts = [], []
         for name, term in named(terms):
@@ -102,6 +103,8 @@ class StepLoss:
             selection = valid(name, term, table, term.select(table, step_seed))
             computed = selection._replace(rows=selection.rows & signal) if term.follows_credit else selection
             row_weight, rows = normaliser(table, selection.rows, term.normalise, term.constant)
+            if selection.over is not None:
+                _, rows = normaliser(table, selection.over, term.normalise)
             # A figure is a mean, also where the loss is divided by a constant.
             mean = "trajectory" if term.normalise == "trajectory" else "token"
             log_weight, logged = normaliser(table, computed.rows, mean)
@@ -188,6 +191,11 @@ class StepLoss:
         return logprob
 
 
+def term_seed(seed: int | str, step: int) -> int:
+    """Return the seed that terms are given at a step."""
+    return Random(f"{seed}/{step}").getrandbits(32)
+
+
 def rows_with_signal(table: TokenTable) -> Tensor:
     """Return the rows of trajectories with any advantage but zero; bool [rows of the table].
 
@@ -215,9 +223,13 @@ def normaliser(table: TokenTable, rows: Tensor, normalise: str, constant: int = 
 
 def valid(name: str, term: Term, table: TokenTable, selection: Selection) -> Selection:
     """Return a selection without the rows that have no hint. Raises `ValueError` when it cannot be used."""
-    rows, teacher, hints = selection
-    if str(rows.dtype) != "torch.bool" or rows.shape != (len(table),):
-        raise ValueError(f"term {name}: got rows {rows.dtype} {tuple(rows.shape)}, expected torch.bool {(len(table),)}")
+    rows, teacher, hints, over = selection
+    for what, mask in (("rows", rows), ("over", over)):
+        if mask is not None and (str(mask.dtype) != "torch.bool" or mask.shape != (len(table),)):
+            got = f"{mask.dtype} {tuple(mask.shape)}"
+            raise ValueError(f"term {name}: got {what} {got}, expected torch.bool {(len(table),)}")
+    if over is not None and (rows & ~over).any():
+        raise ValueError(f"term {name}: got rows that its mean is not over, expected `over` to hold all of them")
     if teacher is not None and teacher not in term.needs:
         needs = ", ".join(sorted(term.needs)) or "none"
         raise ValueError(f"term {name}: got the teacher {teacher!r}, expected one that it `needs` ({needs})")
@@ -232,7 +244,7 @@ def valid(name: str, term: Term, table: TokenTable, selection: Selection) -> Sel
             raise ValueError(f"term {name}: got hints for {len(hint)} turns, expected one for each of {turns}")
     at = zip(table.trajectory.tolist(), table.turn.tolist(), strict=True)
     taught = table.token.new_tensor([hint_at(hints[trajectory], turn) is not None for trajectory, turn in at]).bool()
-    return Selection(rows & taught, teacher, hints)
+    return Selection(rows & taught, teacher, hints, over)
 
 
 def one_each(logits: Tensor, index: Tensor, who: str) -> Tensor:

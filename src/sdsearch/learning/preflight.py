@@ -14,6 +14,7 @@ import numpy as np
 
 from sdsearch.contracts.engine import Codec, LanguageModel
 from sdsearch.contracts.environment import EnvFactory
+from sdsearch.contracts.hint import beside
 from sdsearch.core.question import Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
@@ -95,7 +96,7 @@ def hinted(objective: Objective, codec: Codec, opening: Opening, group: int, que
     hints = [hint for term in terms for hint in term.select(table, 0).hints or ()]
     texts = {text for hint in hints for text in (hint if isinstance(hint, tuple) else (hint,)) if text is not None}
     prompt = opening.prompt
-    return max((len(codec.prompt(text + prompt.text)) for text in texts), default=len(prompt.tokens))
+    return max((len(codec.prompt(beside(text, prompt.text))) for text in texts), default=len(prompt.tokens))
 
 
 def attempt(opening: Opening, queries: Sequence[str], right: bool) -> Trajectory:

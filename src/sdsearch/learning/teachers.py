@@ -1,4 +1,4 @@
-"""Logits for rows of the token table, with or without a hint in front; and the weights that may teach."""
+"""Logits for rows of the token table, with or without a hint; and the weights that may teach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sdsearch.contracts.hint import Hints, hint_at
+from sdsearch.contracts.hint import Hints, beside, hint_at
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, kept
 from sdsearch.errors import ContextError, ModelError
@@ -25,9 +25,9 @@ from sdsearch.policy.policy import Policy
 def score(policy: Policy, rows: TokenTable, hints: Hints | None = None) -> Tensor:
     """Return the policy's logits for the tokens of `rows` (sorted by trajectory), shape [rows, vocabulary].
 
-    With `hints` (per trajectory of the table) the prompt is written anew with the hint in front; every token after the
-    prompt stays the one that was seen or sampled, so rows are matched by token, never by position. A hint that differs
-    from turn to turn makes one sequence of each turn.
+    With `hints` (per trajectory of the table) the prompt is written anew with the hint in its place; every token after
+    the prompt stays the one that was seen or sampled, so rows are matched by token, never by position. A hint that
+    differs from turn to turn makes one sequence of each turn.
     Raises `ContextError` when hint and episode do not fit the model.
     """
     prompts: list[Sequence[int]] = []
@@ -43,7 +43,7 @@ def score(policy: Policy, rows: TokenTable, hints: Hints | None = None) -> Tenso
         if here != last:
             hint = hint_at(whole, turn)
             opening = trajectory.segments[0]
-            prompts.append(opening.tokens if hint is None else policy.codec.prompt(hint + opening.text))
+            prompts.append(opening.tokens if hint is None else policy.codec.prompt(beside(hint, opening.text)))
             rest.append(trajectory.tokens[seen:])
             positions.append([])
             last = here
@@ -124,7 +124,7 @@ def logprobs(
 ) -> list[NDArray[np.float64]]:
     """Return the log-probability of each sampled token of each kept trajectory, shape [sampled].
 
-    `budget` is of tokens scored at once. `hints`, one per kept trajectory, stand in front of the prompts; where one is
+    `budget` is of tokens scored at once. `hints`, one per kept trajectory, stand beside the prompts; where one is
     None the numbers are NaN. Raises `ContextError` when a hint and its episode do not fit the model.
     """
     lengths = [t.sampled for t in kept(groups)]

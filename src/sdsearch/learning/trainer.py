@@ -16,8 +16,9 @@ from sdsearch.core.usage import Clock, Usage
 from sdsearch.errors import RetrieverUnavailable, SpecError
 from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import step_advantages
-from sdsearch.learning.labels import measure
+from sdsearch.learning.labels import hint_figures, measure
 from sdsearch.learning.learner import Learner, over
+from sdsearch.learning.loss import term_seed
 from sdsearch.learning.preflight import longest_prompt, preflight
 from sdsearch.learning.probe import ModelProbe
 from sdsearch.learning.processes import Processes
@@ -146,6 +147,7 @@ class Trainer:
         if stage.objective.credit:
             figures |= credited(self.processes.collect(advantages.values))
         figures |= {f"{name}/label_effect": pooled(pairs).value for name, pairs in labels.items()}
+        figures |= self.hint_figures(batch, stage, number, probe)
         return self.record(number, stage, batch, groups, figures, labels, time.perf_counter() - started, columns)
 
     def labels(self, batch: Batch, stage: Stage, step: int, probe: ModelProbe) -> Measured:
@@ -158,6 +160,17 @@ class Trainer:
             mine = self.processes.attempt(lambda: measure(batch.groups, objective, within, probe, probe.seed, most))
         parts = self.processes.gather(mine)
         return {name: [pair for part in parts for pair in part.get(name, ())] for part in parts for name in part}
+
+    def hint_figures(self, batch: Batch, stage: Stage, step: int, probe: ModelProbe) -> dict[str, float]:
+        """Return what the hints of a step say of themselves, over all processes; see `sdsearch.contracts.hint`."""
+        within, seed = step - stage.first, term_seed(self.learner.seed(stage), step - stage.first)
+        mine = self.processes.attempt(lambda: hint_figures(batch.groups, stage.objective, within, seed, probe.seed))
+        sums: dict[str, tuple[float, int]] = {}
+        for part in self.processes.gather(mine):
+            for name, (total, count) in part.items():
+                known = sums.get(name, (0.0, 0))
+                sums[name] = known[0] + total, known[1] + count
+        return {name: total / count for name, (total, count) in sums.items() if count}
 
     def follow(self) -> None:
         """Let the sampler take up the weights, where they have moved since it last did."""

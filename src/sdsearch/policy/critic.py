@@ -57,11 +57,12 @@ class Critic:
     def learn(self, groups: Sequence[Group], targets: Numbers, budget: int) -> float:
         """Take one step on the mean squared error of the states before sampled tokens; NaN: no target. Returns it.
 
-        With several processes the mean is over all of them, and every critic takes the same step.
+        Without dropout, as it is asked. With several processes the mean is over all of them, and every critic takes the
+        same step.
         """
         count = torch.tensor(sum(int((~np.isnan(t)).sum()) for t in targets), device=self.twin.device)
         count = self.total(count).clamp_min(1)
-        self.twin.model.train()
+        self.twin.model.eval()
         error, done = 0.0, 0
         for rows in _batches(groups, budget):
             values = self.twin.logits(*zip(*rows, strict=True)).squeeze(1)

@@ -10,7 +10,7 @@ import torch
 
 
 class RandomStates:
-    """Whatever draws without a seed of its own (dropout, a component from elsewhere) draws from these."""
+    """Whatever draws without a seed of its own, such as a component from elsewhere, draws from these."""
 
     def __init__(self, device: torch.device) -> None:
         """Take the device whose generator counts too."""

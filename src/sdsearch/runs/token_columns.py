@@ -29,7 +29,7 @@ Column = NDArray[Any]
 
 
 class HintLine(NamedTuple):
-    """What the teacher of a term saw before the prompt of a trajectory."""
+    """What the teacher of a term saw beside the prompt of a trajectory."""
 
     term: str
     trajectory: int

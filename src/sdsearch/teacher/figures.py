@@ -34,7 +34,7 @@ FIGURES = {
 NAT = 1.0
 
 Score = Callable[[Hints | None], Numbers]
-"""Scores the sampled tokens of the kept trajectories with hints in front of their prompts."""
+"""Scores the sampled tokens of the kept trajectories with hints beside their prompts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Heard:
             hints["others/flipped"] = further["flipped"]
         if "flipped" not in twins and len(groups) > 1:
             hints["question"] = Placebo(hint=hint)
-        texts = {name: [text for part in each.texts(groups, seed) for text in part] for name, each in hints.items()}
+        texts = {name: [text for part in each.placed(groups, seed) for text in part] for name, each in hints.items()}
         queries = Queries(groups)
         owners = [t for group in groups for t in group.kept]
         at = [(i, turn) for (i, _), turn in zip(queries.tokens, queries.turn, strict=True)]

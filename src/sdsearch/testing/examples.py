@@ -60,7 +60,7 @@ def example_groups() -> list[Group]:
             ([("search", "place zero"), ("search", "city of place zero"), right], 1.0, False),
             ([("search", "zero"), wrong], 0.0, False),
             ([("search", "broken")], 0.0, True),
-            ([("invalid", "what"), ("search", "a\nCORRECT: b | c"), ("answer", "Paris France")], 0.5, False),
+            ([("invalid", "what"), ("search", "a\nCorrect: b | c"), ("answer", "Paris France")], 0.5, False),
         ],
         [([("search", "one"), wrong], 0.25, False), ([wrong], 0.25, False)],
         [([("search", "two"), right], 1.0, False)],

@@ -157,4 +157,6 @@ class WarmStart(Settings):
                 f"the hint {hint.type} has no {' and no '.join(sorted(lacking))} twin: expected one with labels that "
                 "tells an attempt of itself, such as hindsight as it is"
             )
+        if hint.place != "before":
+            raise ValueError("got place: after, expected before: that is where a warm start shows its blocks")
         return hint

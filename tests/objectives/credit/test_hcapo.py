@@ -59,8 +59,9 @@ def test_discount_temperature_and_smoothing(attempt: Attempt) -> None:
     assert HCAPO(temperature=1, gamma=0.5).value(played, logprobs).tolist() == pytest.approx([0.6, 0.8])
     mild = np.exp(logprobs / 100)
     assert HCAPO(temperature=100, gamma=1).value(played, logprobs) == pytest.approx(mild / mild.mean())
-    smooth = HCAPO(temperature=1, gamma=1, smoothing=0.5).value(played, logprobs)
-    assert smooth == pytest.approx([1.0, 0.8])
+    # Q, not rho, is smoothed: 0.6 and 0.8, where the last keeps its own.
+    smooth = HCAPO(temperature=1, gamma=0.5, smoothing=0.25).value(played, logprobs)
+    assert smooth == pytest.approx([0.75 * 0.6 + 0.25 * 0.8, 0.8])
 
 
 def test_without_a_hint_it_is_grpo(attempt: Attempt, by_turns: ByTurn) -> None:

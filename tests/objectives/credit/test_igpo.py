@@ -29,7 +29,7 @@ class Belief(Probe):
 NONE = [np.nan, np.nan]
 
 
-@pytest.mark.parametrize("credit", [IGPO(), IGPO(outcome="reward", gamma=0.5)])
+@pytest.mark.parametrize("credit", [IGPO(), IGPO(outcome="reward", gamma=0.5), IGPO(standardise="separate")])
 def test_contract(credit: IGPO) -> None:
     check_credit(credit)
 
@@ -40,6 +40,18 @@ def test_by_hand(attempt: Attempt, by_turns: ByTurn) -> None:
     probe = Belief([[0.1, 0.05], [0.2, 0.6], NONE], [[0.1, 0.05], NONE])
     found = by_turns(group, IGPO(gamma=0.5).advantages([group], probe).values)
     assert found == [[pytest.approx(0.5, rel=1e-5), pytest.approx(1, rel=1e-5)], [pytest.approx(-1, rel=1e-5)]]
+
+
+def test_gains_and_outcomes_by_themselves(attempt: Attempt, by_turns: ByTurn) -> None:
+    """Gains of 0.5 and 0.1, outcomes of 1 and 0: together of mean 0.4 and deviation sqrt(0.62 / 3)."""
+    group = Group(attempt(1).question, (attempt(0, SEARCH, ANSWER), attempt(1, SEARCH, WRONG)))
+    probe, pair = Belief([[0.1], [0.6], [np.nan]], [[0.1], [0.2], [np.nan]]), 0.5**0.5
+    found = by_turns(group, IGPO(standardise="separate").advantages([group], probe).values)
+    assert found == [pytest.approx([2 * pair, pair], rel=1e-5), pytest.approx([-2 * pair, -pair], rel=1e-5)]
+    unit = (0.62 / 3) ** 0.5
+    found = by_turns(group, IGPO().advantages([group], probe).values)
+    assert found[0] == pytest.approx([0.7 / unit, 0.6 / unit], rel=1e-5)
+    assert found[1] == pytest.approx([-0.7 / unit, -0.4 / unit], rel=1e-5)
 
 
 def test_the_reward_as_outcome(attempt: Attempt) -> None:

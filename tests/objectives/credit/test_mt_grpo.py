@@ -16,7 +16,9 @@ UNIT = 0.5 / (0.5**0.5 + 1e-6)
 """What a difference of two numbers becomes."""
 
 
-@pytest.mark.parametrize("credit", [MTGRPO(), MTGRPO(variant="cae", reward="gold_passage")])
+@pytest.mark.parametrize(
+    "credit", [MTGRPO(), MTGRPO(without_result="before"), MTGRPO(variant="cae", reward="gold_passage")]
+)
 def test_contract(credit: MTGRPO) -> None:
     check_credit(credit)
 
@@ -57,8 +59,18 @@ def test_gold_passages(attempt: Attempt, by_turns: ByTurn) -> None:
         MTGRPO(reward="gold_passage").of_group(Group(plays[0].question, (attempt(1, SEARCH), attempt(0, SEARCH))))
 
 
-def test_without_a_result_all_is_before_it(attempt: Attempt, by_turns: ByTurn) -> None:
-    plays = attempt(1, INVALID, ANSWER), attempt(0, SEARCH, ANSWER, shown=["It is here."])
-    group = Group(plays[0].question, plays)
-    found = by_turns(group, MTGRPO().of_group(group))
-    assert found == [[pytest.approx(0), pytest.approx(0)], [pytest.approx(0), pytest.approx(-UNIT)]]
+def test_without_a_result_there_is_one_number(attempt: Attempt, by_turns: ByTurn) -> None:
+    """Turn rewards 0, 1, 0 and outcomes 1, 0, 0: sums of 1, 1 and 0. The last search is shown no result."""
+    plays = attempt(1, INVALID, ANSWER), attempt(0, SEARCH, ANSWER, shown=["It is here."]), attempt(0, INVALID, SEARCH)
+    group, unit = Group(plays[0].question, plays), 3**0.5
+    first, second, third = by_turns(group, MTGRPO(coefficient=0.5).of_group(group))
+    assert first == pytest.approx([unit / 3] * 2, rel=1e-5)
+    assert second == pytest.approx([-unit / 3 + 0.5 * unit * 2 / 3, -unit / 3], rel=1e-5)
+    assert third == pytest.approx([-2 * unit / 3] * 2, rel=1e-5)
+    first, again, third = by_turns(group, MTGRPO(coefficient=0.5, without_result="before").of_group(group))
+    assert first == pytest.approx([unit * 2 / 3 - 0.5 * unit / 3] * 2, rel=1e-5)
+    assert again == second
+    assert third == pytest.approx([-unit / 3 - 0.5 * unit / 3] * 2, rel=1e-5)
+    one, _, three = by_turns(group, MTGRPO(variant="cae").of_group(group))
+    assert one == pytest.approx([unit / 3] * 2, rel=1e-5)
+    assert three == pytest.approx([-2 * unit / 3] * 2, rel=1e-5)

@@ -31,10 +31,25 @@ def test_trees_share_what_came_before_their_forks(play_of: MakePlay) -> None:
         for t in group.trajectories[2:]:
             assert t.branch is not None
             index, turn = t.branch
-            assert 1 <= turn <= 3
+            assert 0 <= turn <= 3
             assert t.before(turn) == group.trajectories[index].before(turn)
-        # Three of the three inner turns of a tree, without repetition.
+
+
+def test_without_the_question_each_inner_state_is_played_on_from_once(play_of: MakePlay) -> None:
+    """Three of the three inner turns of a tree, without repetition."""
+    for group in Tree(trees=2, expand=3, root=False).collect(play_of(8)):
         assert {t.branch for t in group.trajectories[2:]} == {(i, n) for i in (0, 1) for n in (1, 2, 3)}
+
+
+def test_every_state_is_drawn_as_often_and_again(attempt: Attempt) -> None:
+    """The question and two states behind it: a third of 900 draws each, give or take six deviations of 14."""
+    plays = tuple(attempt(1, SEARCH, SEARCH, ANSWER) for _ in range(2))
+    group = Group(plays[0].question, plays)
+    drawn = [Tree(trees=2, expand=3).choose(group, Random(seed)) for seed in range(300)]
+    counts = Counter(place for places in drawn for place in places if place[0] == 1)
+    assert set(counts) == {(1, 0), (1, 1), (1, 2)}
+    assert all(abs(count - 300) < 85 for count in counts.values())
+    assert any(len({p for p in places if p[0] == 0}) < 3 for places in drawn), "with replacement"
 
 
 def test_what_is_spent_is_less_than_for_independent_rollouts(play_of: MakePlay) -> None:
@@ -60,14 +75,16 @@ def test_later_rounds_grow_from_what_earlier_ones_grew(attempt: Attempt) -> None
     long = SEARCH, SEARCH, ANSWER
     plays = attempt(1, *long), attempt(1, ANSWER), attempt(0, *long, branch=(0, 1))
     group = Group(plays[0].question, plays)
-    drawn = Tree(trees=2, expand=4).choose(group, Random(0))
+    drawn = Tree(trees=2, expand=4, root=False).choose(group, Random(0))
     first = [p for p in drawn if p[0] != 1]
     assert set(first) == {(0, 1), (0, 2), (2, 2)} and len(first) == 4
     assert [p for p in drawn if p[0] == 1] == [(1, 0)] * 4
     short = plays[1], attempt(0, ANSWER), attempt(1, *long, branch=(0, 0))
-    drawn = Tree(trees=2, expand=2).choose(Group(plays[0].question, short), Random(0))
+    drawn = Tree(trees=2, expand=2, root=False).choose(Group(plays[0].question, short), Random(0))
     assert set(drawn[::2]) == {(2, 1), (2, 2)}, "what left the first at the question is of its tree"
     assert drawn[1::2] == [(1, 0)] * 2
+    every = {p for seed in range(99) for p in Tree(trees=2, expand=4).choose(group, Random(seed))}
+    assert every == {(0, 0), (0, 1), (0, 2), (2, 2), (1, 0)}
     lost = replace(plays[0], stop_reason="retriever_unavailable")
     assert Tree(trees=1, expand=2).choose(Group(lost.question, (lost,)), Random(0)) == []
 

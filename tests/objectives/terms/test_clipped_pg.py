@@ -25,10 +25,10 @@ def test_contract(term: ClippedPG) -> None:
 def test_selects_what_was_ever_credited() -> None:
     table = example_table()
     table.advantage[0] = 0.0  # credited with nothing: counts in the mean
-    rows, teacher, hints = ClippedPG().select(table, 0)
+    rows, teacher, hints, over = ClippedPG().select(table, 0)
     assert rows[0]
     assert rows.tolist() == (~table.advantage.isnan()).tolist()
-    assert (teacher, hints) == (None, None)
+    assert (teacher, hints, over) == (None, None, None)
 
 
 def test_loss_by_hand(rows_of: MakeRows) -> None:

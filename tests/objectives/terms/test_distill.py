@@ -5,16 +5,20 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from sdsearch.contracts.credit import Probe
 from sdsearch.contracts.hint import Hints
 from sdsearch.contracts.loss import LossInput
+from sdsearch.core.question import Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Span
 from sdsearch.learning.loss import StepLoss
+from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.objectives.hints.placebo import Placebo
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
 from sdsearch.objectives.terms.distill import Distill, leaks
 from sdsearch.policy.logprobs import pick
-from sdsearch.testing import VOCABULARY, check_term, example_table
+from sdsearch.testing import VOCABULARY, check_term, example_table, example_trajectory
 
 MakeRows = Callable[..., LossInput]
 
@@ -33,8 +37,49 @@ def test_contract(divergence: str, support: str, top_k: int | None, tail: str) -
 def test_defaults_are_the_paper() -> None:
     term = distill()
     assert (term.rows, term.divergence, term.beta, term.top_k) == ("query", "jsd", 0.5, 50)
-    assert (term.teacher, term.gate, term.normalise) == ("live", "all", "trajectory")
+    assert (term.teacher, term.gate, term.normalise, term.over) == ("live", "all", "trajectory", "step")
     assert term.hint == Hindsight()
+
+
+def one_mixed_beside(alike: int) -> TokenTable:
+    """Return the table of a group of a right attempt and a wrong one, and of groups of two wrong ones."""
+    groups = []
+    for i in range(1 + alike):
+        question = Question(f"q{i}", "Where?", ("Paris",))
+        plays = [[("search", "x y"), ("answer", "Paris" if not (i or j) else "Rome")] for j in range(2)]
+        attempts = tuple(example_trajectory(question, play, float(play[-1][1] == "Paris")) for play in plays)
+        groups.append(Group(question, attempts))
+    return TokenTable.build(groups, GroupMean().advantages(groups, Probe()).values)
+
+
+@pytest.mark.parametrize("alike", [0, 1, 3, 7])
+def test_what_the_mean_is_over(alike: int) -> None:
+    """Two of 2 + 2 n attempts are taught, two query tokens each, and two of the policy gradient's have a signal."""
+    table = one_mixed_beside(alike)
+    part = 1 / (1 + alike)
+    for normalise in ("trajectory", "token"):
+        weights = {}
+        for over in ("step", "taught"):
+            term = distill(gate="mixed", over=over, normalise=normalise)
+            weights[over] = StepLoss.of(table, [term], 0, 0).parts[0].row_weight
+            selected = StepLoss.of(table, [term], 0, 0).parts[0].selection.rows
+        assert weights["step"][selected].tolist() == pytest.approx([part / 4] * 4)
+        assert weights["taught"][selected].tolist() == pytest.approx([1 / 4] * 4)
+        (gradient,) = StepLoss.of(table, [ClippedPG(normalise=normalise)], 0, 0).parts
+        moving = gradient.row_weight[gradient.selection.rows].sum().item()
+        assert moving == pytest.approx(part), "the two keep their proportion whatever else is in the step"
+
+
+def test_the_mean_is_over_attempts_without_a_query_too() -> None:
+    """Of eight kept attempts of the example one has no token, and three of the seven others have a query."""
+    table = example_table()
+    asked = len(set(table.trajectory[table.span == Span.QUERY].tolist()))
+    found = {over: StepLoss.of(table, [distill(over=over)], 0, 0).parts[0] for over in ("step", "taught")}
+    assert found["taught"].row_weight.sum().item() == pytest.approx(1)
+    assert found["step"].row_weight.sum().item() == pytest.approx(asked / 7)
+    assert 0 < asked < 7
+    for part in found.values():
+        assert part.log_weight.sum().item() == pytest.approx(1), "figures are means over what is computed"
 
 
 @pytest.mark.parametrize("rows", ["query", "answer", "think"])

@@ -20,9 +20,9 @@ def test_contract(estimator: str) -> None:
 
 @pytest.mark.parametrize("teacher", ["frozen", "ema"])
 def test_selects_every_sampled_token(teacher: str) -> None:
-    rows, named, hints = KL.model_validate({"teacher": teacher}).select(example_table(), 0)
+    rows, named, hints, over = KL.model_validate({"teacher": teacher}).select(example_table(), 0)
     assert rows.all()
-    assert (named, hints) == (teacher, None)
+    assert (named, hints, over) == (teacher, None, None)
 
 
 @pytest.mark.parametrize(

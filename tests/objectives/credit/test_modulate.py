@@ -38,7 +38,7 @@ WRONG = {"hint": "peer_success", "against": "wrong"}
 class Teaching(Probe):
     """Answers each question with the next numbers that it was made with, and keeps whom it was asked about what."""
 
-    def __init__(self, *answers: Sequence[Sequence[float]], step: int = 0, others: Sequence[Any] = ()) -> None:
+    def __init__(self, *answers: Sequence[Any], step: int = 0, others: Sequence[Any] = ()) -> None:
         self.answers, self.step, self.others = list(answers), step, others
         self.asked: list[tuple[Hints | None, Teacher]] = []
 

@@ -74,7 +74,7 @@ def searched(answer: str, *queries: str) -> Trajectory:
     return example_trajectory(QUESTION, plays, float(answer == "Paris"))
 
 
-TOLD = {"shows": ["query"], "template": "{attempt}", "line": "{text}"}
+TOLD: dict[str, Any] = {"shows": ["query"], "template": "{attempt}", "line": "{text}"}
 
 
 def test_a_more_efficient_peer_has_fewer_searches_than_oneself() -> None:

@@ -42,7 +42,7 @@ def test_a_step(spec: Path, credit: str, rollouts: str) -> None:
     run = train(load(spec, [*STEP, *settings]))
     (line,) = (m for m in run.metrics() if "train" in m)
     assert np.isfinite(line["train"]["loss"])
-    (path,) = run.folder.rglob("step_1.jsonl")
+    path = run.folder / "trajectories" / "step_1.jsonl"
     groups = list(read_groups(path))
     assert [len(g.trajectories) for g in groups] == [3, 3]
     branched = [t.branch for g in groups for t in g.trajectories if t.branch]

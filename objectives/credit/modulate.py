@@ -123,7 +123,7 @@ class Modulate(Wrapper):
         if not strength:
             return Advantages(values, targets)
         pairs = zip(kept(groups), self.gaps(groups, probe), strict=True)
-        gaps = [spread(t, gap) if self.by == "turn" and self.form != "agent_opsd" else gap for t, gap in pairs]
+        gaps = [spread(t, gap) if self.by == "turn" else gap for t, gap in pairs]
         if self.form == "rlcsd":
             return Advantages(self._with_residual(values, gaps, strength, probe), targets)
         if self.form == "rlsd":

@@ -58,10 +58,10 @@ def thinking(*actions: str) -> Trajectory:
 
 
 def test_thoughts_by_hand() -> None:
-    """abcd once more in another turn: of 1 + 2 runs of four 1 is a repetition; of aaaaaa's 3 runs 2 are."""
-    figures = behaviour([Group(QUESTION, (thinking("abcd", "abcde", ""), thinking("aaaaaa"), thinking("xyz")))])
-    assert figures["thought_repetition"] == pytest.approx((1 / 3 + 2 / 3) / 2)
-    assert figures["thought_tokens"] == pytest.approx((4 + 5 + 0 + 6 + 3) / 5)
+    """abcd once more in another turn: of 1 + 2 runs of four 1 is a repetition; of aaaaaaa's 4 runs 3 are."""
+    figures = behaviour([Group(QUESTION, (thinking("abcd", "abcde", ""), thinking("aaaaaaa"), thinking("xyz")))])
+    assert figures["thought_repetition"] == pytest.approx((1 / 3 + 3 / 4) / 2)
+    assert figures["thought_tokens"] == pytest.approx((4 + 5 + 0 + 7 + 3) / 5)
     assert "thought_repetition" not in behaviour([Group(QUESTION, (thinking("abc", "abc"),))])
 
 

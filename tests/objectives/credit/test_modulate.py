@@ -134,7 +134,7 @@ def test_the_two_means_are_exact(groups_of: Groups) -> None:
     """What the term makes of the credit is the mean over the tokens that were changed plus that over the others."""
     groups = groups_of([([3], 1.0), ([2], 0.0)], [([4], 0.0), ([1], 1.0)])
     taught = [[-1.0, -2, -3], [-1, -1], [-1, -1, -1, -1], [-2]]
-    other = [[-1.0, -1.99, -2.9], [-1, -1.5], [-1, -1, -1.02, -1], [-1]]
+    other = [[-1.0, -2, -2.9], [-1, -1.5], [-1, -1, -1.02, -1], [-2]]
     settings = {"form": "rlcsd", **WRONG, "most": 1, "of": CENTRED}
     one, two = (
         Modulate.model_validate({**settings, "means": means}).advantages(groups, Teaching(taught, other)).values
@@ -142,7 +142,7 @@ def test_the_two_means_are_exact(groups_of: Groups) -> None:
     )
     before = np.array([0.5] * 3 + [-0.5] * 2 + [-0.5] * 4 + [0.5])
     changed = np.concatenate(one) != before
-    assert changed.sum() == 5
+    assert changed.sum() == 3
     table = TokenTable.build(groups, two)
     logits = torch.zeros(len(table), 4)
     loss, _ = StepLoss.of(table, [ClippedPG()], 0, 0).loss(torch.arange(len(table)), lambda index: logits[index])
@@ -152,10 +152,10 @@ def test_the_two_means_are_exact(groups_of: Groups) -> None:
 def test_the_two_means_are_those_of_all_processes(groups_of: Groups) -> None:
     groups = groups_of([([1], 1.0), ([2], 0.0)])
     taught, other = [[-1.0], [-1, -1]], [[-9.0], [-1, -1]]
-    # Here 1 of 3 tokens is changed, elsewhere 3 of 5: of 8 tokens 4 are.
-    probe = Teaching(taught, other, others=[(5, 3)])
+    # Here 1 of 3 tokens is changed, elsewhere 1 of 5: of 8 tokens 2 are, and 6 are not.
+    probe = Teaching(taught, other, others=[(5, 1)])
     found = modulated(groups, probe, form="rlcsd", **WRONG, most=1)
-    assert found == [[pytest.approx(1.0 * 2)], [-0.5 * 2] * 2]
+    assert found == [[pytest.approx(1.0 * 4)], [pytest.approx(-0.5 * 8 / 6)] * 2]
     nobody = Teaching([], [], others=[(5, 3)])
     assert modulated([], nobody, form="rlcsd", **WRONG, most=1) == []
 
@@ -184,15 +184,20 @@ def test_agent_opsd_leaves_alone_what_it_cannot_judge(groups_of: Groups) -> None
     assert wrong == [-0.5]  # a single turn has nothing to be compared with
 
 
+def test_a_turn_is_worth_the_sum_of_its_tokens(groups_of: Groups) -> None:
+    """Four tokens of 0.3 move the belief further than one of 1.0 after them; their mean would not."""
+    groups = groups_of([([4, 1], 1.0), ([1], 0.0)])
+    taught = [[S + 0.3] * 4 + [S + 1], [np.nan]]
+    right, _ = modulated(groups, Teaching(taught), form="agent_opsd", by="turn", strength=1)
+    assert right == pytest.approx([0.6] * 4 + [0.4], rel=1e-4)
+
+
 def test_the_belief_begins_at_the_share_of_the_group(groups_of: Groups) -> None:
-    """With 1 of 4 right: 1/4 -> 3/4 -> 1/4 is up and down by as much; from 1/2 it would be 0.9 and back as well, but
-    the first two of 1/2, 0.9, 0.5 with evidence of log 9 and 0 would not.
-    """
-    groups = groups_of([([1, 1, 1], 1.0), ([1], 0.0), ([1], 0.0), ([1], 0.0)])
-    taught = [[S + log(9), S - log(9), S], [np.nan], [np.nan], [np.nan]]
-    right = modulated(groups, Teaching(taught), form="agent_opsd", reach=0.2, strength=1, memory=1)[0]
-    z = 1.5**0.5  # of 1/2, -1/2 and 0
-    assert right == pytest.approx([0.75 * min(1.2, 1 + 0.2 * z), 0.75 * max(0.8, 1 - 0.2 * z), 0.75], rel=1e-4)
+    """With 1 of 4 right and evidence of log 3 twice, 1/4 -> 1/2 -> 3/4: both moves are alike, and the factors are 1."""
+    groups = groups_of([([1, 1], 1.0), ([1], 0.0), ([1], 0.0), ([1], 0.0)])
+    taught = [[S + log(3), S + log(3)], [np.nan], [np.nan], [np.nan]]
+    right = modulated(groups, Teaching(taught), form="agent_opsd", strength=1, memory=1)[0]
+    assert right == pytest.approx([0.75, 0.75])
     sure = modulated(groups_of([([2], 1.0), ([2], 1.0)]), Teaching([[S + 9, S - 9]] * 2), form="agent_opsd")
     assert sure == [[0, 0], [0, 0]]
 

@@ -130,6 +130,7 @@ class Episode:
             "empty": float(sum(blank(t) for t in self.turns)),
             "invalid": sum(t.kind == "invalid" for t in self.turns) / max(1, len(self.turns)),
             "gold_recall": len(gold & seen) / len(gold) if gold else 0.0,
+            "no_answer": float(answer is None),
         }
 
     def state(self) -> dict[str, Any]:

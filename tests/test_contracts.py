@@ -43,8 +43,10 @@ NEEDED: dict[str, dict[str, Any]] = {
     "retriever/chroma": {"corpus": CORPUS, "embedder": "hashing"},
     "retriever/exact": {"corpus": CORPUS, "embedder": "hashing"},
     "retriever/langchain": {"corpus": CORPUS, "factory": FACTORY, "kwargs": {"k": 8}},
+    "retriever/random": {"corpus": CORPUS},
     "retriever/recorded": {"of": {"type": "bm25", "corpus": CORPUS}, "path": "recording.jsonl", "mode": "record"},
     "term/distill": {"hint": "hindsight"},
+    "term/gated_gap": {"hint": "hindsight"},
 }
 """Settings of the components that cannot do without; all others are tried as they are."""
 

@@ -1033,6 +1033,7 @@ ROWS = [
     limit("drift_max", "drift_max"),
     limit("effective_share", "effective_share_last", least=True),
     limit("credited", "credited", least=True),
+    limit("zero_credit", "zero/group_mean"),
     limit("rows", "kl/rows", least=True),
     limit("entropy_low", "entropy", least=True, relative=True),
     limit("entropy_high", "entropy", relative=True),
@@ -1046,6 +1047,9 @@ ROWS = [
     limit("empty_queries", "empty_queries"),
     limit("invalid", "invalid"),
     limit("model_tokens", "model_tokens", relative=True),
+    limit("thought_low", "thought_tokens", least=True, relative=True),
+    limit("thought_high", "thought_tokens", relative=True),
+    limit("thought_repetition", "thought_repetition"),
     limit("outage", "outage"),
     limit("retries", "retrieval/retries"),
 ]

@@ -100,7 +100,8 @@ class Hindsight(Hint):
 
     def twins(self) -> dict[str, Hint]:
         twins: dict[str, Hint] = {}
-        if turned := {"on": "flipped", "flipped": "on"}.get(self.labels):
+        turned = {"on": "flipped", "flipped": "on"}.get(self.labels)
+        if turned and self.right != self.wrong:
             twins["flipped"] = self.model_copy(update={"labels": turned})
         if self.include_self == "all":
             twins["others"] = self.model_copy(update={"include_self": "others"})

@@ -57,8 +57,9 @@ class Distill(Term):
     teacher: Teacher = "live"
     """The weights that teach: the policy's own, their moving average (at the rate `train.ema`), the first ones, or
     those of the spec's `teacher`."""
-    gate: Literal["all", "mixed", "has_correct"] = "all"
-    """Which groups: all, those with right and wrong answers, or those with a right one."""
+    gate: Literal["all", "mixed", "has_correct", "wrong"] = "all"
+    """Which groups: all, those with right and wrong answers, or those with a right one; or, of all groups, the attempts
+    that were wrong (SRPO, 2604.02288)."""
     correct_by: Literal["f1", "exact_match"] = "f1"
     """What `gate` calls right: an F1, or an exact match, above 0."""
 
@@ -76,19 +77,21 @@ class Distill(Term):
     def select(self, table: TokenTable, seed: int) -> Selection:
         """Choose the tokens of the span in the groups that pass the gate and have a hint."""
         # An empty text leaves the prompt as it was.
-        texts = self.hint.placed(table.groups, seed) if self.hint else None
+        plain: list[list[HintText]] = [[""] * len(g.kept) for g in table.groups]
+        texts = self.hint.placed(table.groups, seed) if self.hint else plain
         hints: list[HintText] = []
-        for number, group in enumerate(table.groups):
-            taught = texts[number] if texts else [""] * len(group.kept)
-            hints += taught if self.passes(group) else [None] * len(group.kept)
+        for group, part in zip(table.groups, texts, strict=True):
+            hints += [hint if passes else None for hint, passes in zip(part, self.passes(group), strict=True)]
         rows = table.span >= 0 if self.rows == "policy" else table.span == Span[self.rows.upper()]
         whole = table.span >= 0 if self.normalise == "trajectory" else rows
         return Selection(rows, self.teacher, hints, whole if self.over == "step" else None)
 
-    def passes(self, group: Group) -> bool:
-        """Say whether the gate lets a group through."""
+    def passes(self, group: Group) -> list[bool]:
+        """Say which kept trajectories of a group the gate lets through."""
         right = [correct(t, self.correct_by) for t in group.kept]
-        return self.gate == "all" or (any(right) and (self.gate == "has_correct" or not all(right)))
+        if self.gate == "wrong":
+            return [not each for each in right]
+        return [self.gate == "all" or (any(right) and (self.gate == "has_correct" or not all(right)))] * len(right)
 
     def loss(self, rows: LossInput) -> LossOutput:
         """Return losses [rows].

@@ -63,6 +63,7 @@ objective:
 def test_a_whole_spec_and_an_outside_component_fit() -> None:
     assert validator().is_valid(yaml.safe_load(WHOLE))
     assert validator().is_valid(yaml.safe_load(WHOLE.replace("corpus: atlas", "corpus: my.shop:Corpus")))
+    assert validator().is_valid(yaml.safe_load(WHOLE.replace("model:", "train: {steps: null, source: null}\nmodel:")))
     outside = WHOLE.replace("credit: [group_mean]", "credit: [{type: my.credit, anything: 1}]")
     assert validator().is_valid(yaml.safe_load(outside))
 
@@ -89,6 +90,7 @@ def test_a_whole_spec_and_an_outside_component_fit() -> None:
         ("model:", "kind: warmstart\nmodel:"),
         ("model:", "train: {steps: 0}\nmodel:"),
         ("model:", "train: null\nmodel:"),
+        ("model:", "train: {group: null}\nmodel:"),
     ],
 )
 def test_a_broken_spec_does_not_fit(right: str, wrong: str) -> None:
@@ -127,7 +129,9 @@ def test_types_descriptions_defaults_and_bounds_are_in_it() -> None:
         assert sorted(n for d in named for n in d["properties"]["type"]["enum"]) == known(FAMILIES[family])
         assert all(d["properties"]["type"]["description"] and d["required"][0] == "type" for d in named)
     steps = definitions["Train"]["properties"]["steps"]
-    assert (steps["default"], steps["minimum"], steps["type"]) == (100, 1, "integer")
+    assert (steps["default"], steps["anyOf"]) == (100, [{"minimum": 1, "type": "integer"}, {"type": "null"}])
+    group = definitions["Train"]["properties"]["group"]
+    assert (group["default"], group["minimum"], group["type"]) == (5, 1, "integer")
     assert steps["description"] == Experiment.model_fields["train"].annotation.model_fields["steps"].description  # type: ignore[union-attr]
     assert definitions["Hindsight"]["properties"]["order"]["enum"] == ["group", "random", "reward"]
     assert definitions["HCAPO"]["properties"]["hint"]["$ref"] == "#/$defs/hint"

@@ -65,3 +65,10 @@ def test_counts(moves: list[str], searches: int, repeated: int, empty: int, inva
     counted = [trajectory.metrics[name] for name in ("searches", "repeated", "empty", "invalid")]
     assert counted == [searches, repeated, empty, pytest.approx(invalid)]
     assert trajectory.reward == 1.0
+    assert trajectory.metrics["no_answer"] == 0.0
+
+
+def test_an_episode_without_an_answer() -> None:
+    (group,) = collect(InVain(), Saying(*[ask("a")] * 9), [ASKED], 1, seed=0)
+    assert group.trajectories[0].stop_reason == "max_turns"
+    assert group.trajectories[0].metrics["no_answer"] == 1.0

@@ -103,6 +103,7 @@ def test_an_episode() -> None:
             "empty": 0.0,
             "invalid": 0.0,
             "gold_recall": 0.0,
+            "no_answer": 0.0,
         },
     }
     with pytest.raises(ResetNeeded, match=r"has ended \(answered\)"):

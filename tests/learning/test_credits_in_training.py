@@ -20,6 +20,9 @@ STEP = ["train.steps=1", "train.evaluate_every=0", "train.checkpoint_every=0", "
         ("{type: hcapo, hint: peer_success}", "independent"),
         ("{type: vine, k: 2}", "independent"),
         ("{type: turnsight, base: {type: vine, k: 1}}", "independent"),
+        ("{type: modulate, of: {type: constant}, decay_steps: 3}", "independent"),
+        ("{type: modulate, form: rlcsd, against: question, of: gigpo}", "independent"),
+        ("{type: modulate, form: agent_opsd, by: turn, against: flipped, teacher: ema}", "independent"),
         ("{type: igpo}", "independent"),
         ("{type: tips}", "independent"),
         ("{type: tips, teacher: live, settle: true}", "independent"),
@@ -39,7 +42,7 @@ def test_a_step(spec: Path, credit: str, rollouts: str) -> None:
     run = train(load(spec, [*STEP, *settings]))
     (line,) = (m for m in run.metrics() if "train" in m)
     assert np.isfinite(line["train"]["loss"])
-    (path,) = run.folder.rglob("step_1.jsonl")
+    path = run.folder / "trajectories" / "step_1.jsonl"
     groups = list(read_groups(path))
     assert [len(g.trajectories) for g in groups] == [3, 3]
     branched = [t.branch for g in groups for t in g.trajectories if t.branch]

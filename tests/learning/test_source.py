@@ -306,6 +306,10 @@ def test_a_phase_leaves_a_checkpoint_and_its_evaluation_is_made_up_for(phased: P
             r"train\.phases\[0\]\.source: got `stored` without `run` in the first",
         ),
         (["train.phases.1.steps=0"], r"train\.phases\[1\]\.steps: got 0, expected at least 1"),
+        (
+            ["train.phases.1.objective.terms.0.weight={from_step: 3}"],
+            r"train\.phases\[1\]\.objective\.terms\[0\]\.weight: distill: its weight is 0 in all 3 steps of this phase",
+        ),
         (["train.phases=[]"], r"train\.phases: "),
         (["train.phases.0.objective.credit=[]"], r"train\.phases\[0\]\.objective\.terms\[0\]: clipped_pg: .* no rows"),
         (["train.group=1"], r"train\.phases"),

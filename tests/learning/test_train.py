@@ -192,6 +192,7 @@ def test_every_step_records_what_monitors_need(spec: Path) -> None:
         *("homogeneous", "repeated_queries", "empty_queries", "tokens", "model_tokens", "turns", "outage", "entropy"),
         *("drift_mean", "drift_max", "effective_share", "gradient_norm", "distill/entropy_gap"),
         *("drift_mean_last", "drift_max_last", "effective_share_last"),
+        *("zero/small_parts.by_token", "thought_tokens", "no_answer"),
     }
     sometimes = {"grad_norm/clipped_pg", "grad_norm/distill", "grad_ratio/distill"}
     assert [sometimes & set(step) for step in steps] == [sometimes, set(), sometimes]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sdsearch.core.question import Question
-from sdsearch.core.trajectory import Group
-from sdsearch.monitoring.behaviour import behaviour, credited
+from sdsearch.core.trajectory import Group, Segment, Span, Trajectory
+from sdsearch.monitoring.behaviour import behaviour, credited, zero
 from sdsearch.testing import example_trajectory
 
 QUESTION = Question("q", "Where?", ("x",))
@@ -29,6 +29,7 @@ def test_by_hand() -> None:
             "tokens": 49 / 4,
             "model_tokens": 31 / 4,
             "turns": 7 / 4,
+            "thought_tokens": 1.0,
             "entropy": -float(
                 np.mean([p for g in (alike, mixed) for t in g.kept for a in t.actions for p in a.logprobs])
             ),
@@ -45,6 +46,28 @@ def test_the_same_query_in_two_episodes_is_not_repeated() -> None:
 def test_nothing_kept() -> None:
     figures = behaviour([group(([("search", "a")], -1.0))])
     assert figures == {k: float(k == "homogeneous") for k in figures}
+
+
+def thinking(*actions: str) -> Trajectory:
+    """Return an episode whose actions are thoughts, a token a letter, each with a tag that is none behind it."""
+    segments = [Segment("prompt", "p", (1,))]
+    for text in actions:
+        tokens, spans = (*map(ord, text), 0), (*[Span.THINK] * len(text), Span.MARKUP)
+        segments += [Segment("model", text, tokens, (-1.0,) * len(tokens), spans), Segment("observation", "", (2,))]
+    return Trajectory(QUESTION, tuple(segments), (), "max_turns", 0.0)
+
+
+def test_thoughts_by_hand() -> None:
+    """abcd once more in another turn: of 1 + 2 runs of four 1 is a repetition; of aaaaaaa's 4 runs 3 are."""
+    figures = behaviour([Group(QUESTION, (thinking("abcd", "abcde", ""), thinking("aaaaaaa"), thinking("xyz")))])
+    assert figures["thought_repetition"] == pytest.approx((1 / 3 + 3 / 4) / 2)
+    assert figures["thought_tokens"] == pytest.approx((4 + 5 + 0 + 7 + 3) / 5)
+    assert "thought_repetition" not in behaviour([Group(QUESTION, (thinking("abc", "abc"),))])
+
+
+def test_the_share_that_is_credited_with_nothing() -> None:
+    assert zero([np.array([0.0, np.nan, 1.0, 0.0]), np.array([-0.0])]) == 0.75
+    assert np.isnan(zero([np.array([np.nan]), np.empty(0)]))
 
 
 def test_the_share_that_is_credited() -> None:

@@ -34,8 +34,16 @@ TABLE = """
     credit   hgpo               offset          2      [1, inf)
     credit   hgpo               gamma           0.95   (0, 1]
     credit   igpo               gamma           1      (0, 1]
+    credit   modulate           most            4      [1, inf)
+    credit   modulate           strength        0.5    [0, 1]
+    credit   modulate           decay_steps     none   [1, inf)
+    credit   modulate           reach           0.2    [0, 1]
+    credit   modulate           temperature     0.02   (0, inf)
+    credit   modulate           threshold       0.02   [0, inf)
+    credit   modulate           memory          0.95   [0, 1]
     credit   mt_grpo            coefficient     1      (-inf, inf)
     credit   mt_grpo            gamma           1      (0, 1]
+    credit   only_right         above           0      [0, 1)
     credit   overlong           longest         256    [1, inf)
     credit   overlong           buffer          51     [1, inf)
     credit   overlong           penalty         1      [0, inf)
@@ -59,6 +67,7 @@ TABLE = """
     hint     next_searches      count           1      [1, inf)
     hint     next_searches      max_words       150    [1, inf)
     hint     peer_success       above           0      [0, 1)
+    hint     peer_success       skip            0      [0, inf)
     hint     peer_success       max_characters  none   [1, inf)
     term     cispo              correction      none   [1, inf)
     term     cispo              clip            none   (0, 1)
@@ -68,6 +77,7 @@ TABLE = """
     term     clipped_pg         clip_high       none   (0, inf)
     term     distill            beta            0.5    (0, 1)
     term     distill            top_k           50     [1, inf)
+    term     gated_gap          sharpness       5      [0, inf)
     term     gspo               correction      none   [1, inf)
     term     gspo               clip            3e-4   (0, 1)
     term     gspo               clip_high       4e-4   (0, inf)
@@ -84,6 +94,16 @@ TABLE = """
 ROWS = [tuple(line.split(maxsplit=4)) for line in TABLE.strip().splitlines()]
 SHARED = {"weight", "constant"}
 """What all members of a family have."""
+
+
+NEEDED: dict[str, dict[str, object]] = {
+    "Distill": {"hint": "hindsight"},
+    "GatedGap": {"hint": "hindsight"},
+    "Modulate.temperature": {"form": "rlcsd", "against": "flipped"},
+    "Modulate.threshold": {"form": "rlcsd", "against": "flipped"},
+    "Modulate.memory": {"form": "agent_opsd"},
+}
+"""Other settings that a component, or a field of it, cannot be without."""
 
 
 def numbers(annotation: Any) -> set[type]:
@@ -121,7 +141,7 @@ def test_default_and_bounds(family: str, name: str, field: str, default: str, in
 
 
 def setting(component: type[Component], field: str, value: float) -> object:
-    needed = {"hint": "hindsight"} if component.__name__ == "Distill" else {}
+    needed = NEEDED.get(component.__name__, {}) | NEEDED.get(f"{component.__name__}.{field}", {})
     return getattr(TypeAdapter(component).validate_python({**needed, field: value}), field)
 
 

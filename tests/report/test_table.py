@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sdsearch.report.table import outcome, phase_ends, show, split
 
-FIGURES = {"exact_match": 0.25, "f1": 0.5, "searches": 2.0, "gold_recall": 0.75, "invalid": 0.0}
+FIGURES = {"exact_match": 0.25, "f1": 0.5, "searches": 2.0, "gold_recall": 0.75, "invalid": 0.0, "no_answer": 0.125}
 METRICS = [
     {"step": 0, "evaluate": FIGURES, "seconds": {"generate": 9.0}},
     {"step": 1, "train": {}, "seconds": {"generate": 1.0, "retrieve": 0.5, "train": 2.0, "step": 4.0}},
@@ -23,7 +23,8 @@ def test_outcome_compares_the_first_and_the_last_evaluation() -> None:
     assert held_out.when == ("before", "after")
     assert held_out.rows[0] == ("exact match", (0.25, 0.75))
     assert [name for name, _ in held_out.rows][1:] == [
-        "F1", "searches per question", "recall of gold passages", "invalid rate"
+        "F1", "searches per question", "recall of gold passages", "invalid rate",
+        "no-answer rate"
     ]  # fmt: skip
 
 

@@ -34,7 +34,8 @@ def record(job: Job, judged: dict[int, float], steps: int, seconds: float = 1.0,
             retrieval = {"calls": 2, "outages": 1}
             lines.append({"step": step, "train": {}, "spent": spent, "retrieval": retrieval})
         if step in judged:
-            lines.append({"step": step, "evaluate": {"exact_match": judged[step]}, "seconds": {"generate": 3600.0}})
+            figures = {"exact_match": judged[step], "no_answer": (1 - judged[step]) / 2}
+            lines.append({"step": step, "evaluate": figures, "seconds": {"generate": 3600.0}})
     (job.experiment.folder / "checkpoints" / f"step_{steps}").mkdir(parents=True)
     (job.experiment.folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
 
@@ -83,7 +84,8 @@ def test_an_environment_without_exact_match_and_counters_is_compared_by_its_rewa
     other = Comparison(found.study, found.jobs, found.failed)
     assert [record.final for record in other.arms["plain"].values()] == [0.4, 0.6, 0.5]
     assert "0 outages in 0 retrievals" in dict(checklist(other))["Failures and outages"]
-    assert "| plain |" in document(other)
+    (row,) = (line for line in document(other).splitlines() if line.startswith("| plain | 3 of 3 | 0.500"))
+    assert row.endswith("| - |"), "nobody knows of answers here"
 
 
 def test_means_areas_and_costs(found: Comparison) -> None:
@@ -131,7 +133,7 @@ def test_the_table_and_its_checklist(found: Comparison, tmp_path: Path) -> None:
     table = document(found)
     assert "5 of 6 runs are done. Each may cost 12 rollouts." in table
     assert "| twin | 2 of 3 | 0.800 [0.800, 0.800] |" in table
-    assert "| +0.300 [-0.971, +1.571] | +0.250 [-1.656, +2.156] |" in table
+    assert "| +0.300 [-0.971, +1.571] | +0.250 [-1.656, +2.156] | 0.100 [0.100, 0.100] |" in table
     assert "- twin/2: exit code 1, after step 1; the end of x:" in table
     assert "boom" in table
     assert "Not matched" not in table

@@ -9,6 +9,7 @@ from sdsearch.core.trajectory import Group, Trajectory, kept
 from sdsearch.objectives.hints.documents import Documents
 from sdsearch.objectives.hints.gold_answer import GoldAnswer
 from sdsearch.objectives.hints.hindsight import Hindsight
+from sdsearch.objectives.hints.peer_success import PeerSuccess
 from sdsearch.objectives.hints.placebo import Placebo
 from sdsearch.teacher.figures import Heard, spearman
 
@@ -101,3 +102,19 @@ def test_no_rank_where_all_are_alike() -> None:
     assert np.isnan(spearman([1, 1], [0, 1]))
     assert np.isnan(spearman([1], [0]))
     assert spearman([1, 2, 3], [5, 6, 9]) == pytest.approx(1)
+
+
+def test_a_teacher_that_tells_a_right_attempt_from_a_wrong_one(groups: list[Group]) -> None:
+    """Told of a right attempt it finds each token of a wrong one a nat less likely; the right one has no right peer."""
+
+    def score(hints: Hints | None) -> Numbers:
+        told = [hint_at(hints[i], 0) if hints else "" for i in range(len(kept(groups[:3])))]
+        answers = [
+            f"answer: {t.question.answers[0]}" in str(text) for t, text in zip(kept(groups[:3]), told, strict=True)
+        ]
+        values = [np.nan if text is None else -1.0 - right for text, right in zip(told, answers, strict=True)]
+        return [np.full(t.sampled, value) for t, value in zip(kept(groups[:3]), values, strict=True)]
+
+    one = Heard.of(groups[:3], PeerSuccess(), score(None), score, 0)
+    assert one.figures()["wrong_effect"].value == pytest.approx(np.mean([n for n, r in sides(groups[:3]) if not r]))
+    assert "wrong_effect" not in heard(groups[:3], GoldAnswer(), 1.0, 1.0)

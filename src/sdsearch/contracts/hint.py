@@ -46,9 +46,14 @@ class Hint(Component):
     def twins(self) -> Mapping[str, Hint]:
         """Return hints that differ from this one in one thing, by its name: a comparison with one is controlled.
 
-        "flipped": every label turned round. "others": an attempt is not told of itself.
+        "flipped": every label turned round. "others": an attempt is not told of itself. "wrong": an attempt that went
+        wrong stands in the place of one that was right.
         """
         return {}
+
+    def variants(self, count: int) -> Sequence[Hint]:
+        """Return at most `count` hints of this kind that tell of different attempts; by default this one alone."""
+        return (self,)
 
 
 def _placed(text: HintText, place: Place) -> HintText:

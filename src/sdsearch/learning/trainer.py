@@ -23,7 +23,7 @@ from sdsearch.learning.preflight import longest_prompt, preflight
 from sdsearch.learning.probe import ModelProbe
 from sdsearch.learning.processes import Processes
 from sdsearch.learning.source import Batch, Played, Source, Stored
-from sdsearch.monitoring.behaviour import behaviour, credited
+from sdsearch.monitoring.behaviour import behaviour, credited, zero
 from sdsearch.monitoring.labels import Measured, pooled
 from sdsearch.monitoring.monitor import Monitor
 from sdsearch.policy.policy import language_model
@@ -146,6 +146,7 @@ class Trainer:
         figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
         if stage.objective.credit:
             figures |= credited(self.processes.collect(advantages.values))
+            figures |= {f"zero/{name}": zero(self.processes.collect(part)) for name, part in advantages.parts.items()}
         figures |= {f"{name}/label_effect": pooled(pairs).value for name, pairs in labels.items()}
         figures |= self.hint_figures(batch, stage, number, probe)
         return self.record(number, stage, batch, groups, figures, labels, time.perf_counter() - started, columns)

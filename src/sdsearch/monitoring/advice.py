@@ -52,6 +52,13 @@ WATCHES = (
         "credit of your own, and for what its questions or rollouts lack in one of ours.",
     ),
     Watch(
+        "zero_credit",
+        "zero/*",
+        True,
+        "This credit gives next to every token 0: it teaches nothing, and `modulate` has nothing to bend. Look at "
+        "what it is made of: groups whose rewards are all alike, a weight of 0, hints or annotations that are missing.",
+    ),
+    Watch(
         "rows",
         "*/rows",
         False,
@@ -152,6 +159,29 @@ WATCHES = (
         "Episodes grow without need, which costs time and may end in context_full. Check the figure `invalid`; limit "
         "sampling.max_new_tokens or environment.max_turns.",
         relative=True,
+    ),
+    Watch(
+        "thought_low",
+        "thought_tokens",
+        False,
+        "The policy hardly thinks any more, which long runs on search agents do before they collapse. Read the newest "
+        "file in trajectories/; lower train.learning_rate, or hold the policy with the term `kl`.",
+        relative=True,
+    ),
+    Watch(
+        "thought_high",
+        "thought_tokens",
+        True,
+        "Thoughts grow without need, at the cost of turns that are cut off. Read the newest file in trajectories/; "
+        "limit sampling.max_new_tokens, or take the credit `overlong`.",
+        relative=True,
+    ),
+    Watch(
+        "thought_repetition",
+        "thought_repetition",
+        True,
+        "The policy says the same again in its thoughts, as it does before its score falls. Read the newest file in "
+        "trajectories/; lower train.learning_rate, or hold the policy with the term `kl`.",
     ),
     Watch(
         "outage",

@@ -33,6 +33,8 @@ class Monitors(Settings):
     """Least effective share of the sampled tokens at the last update; ratios from 0.8 to 1.2 leave at least 0.96."""
     credited: float | None = Field(0.01, ge=0, le=1)
     """Least share of sampled tokens that are credited at all; 0 is credit."""
+    zero_credit: float | None = Field(0.999, ge=0, le=1)
+    """Most share of the tokens that a credit speaks of to which it gives exactly 0."""
     rows: float | None = Field(1.0, ge=0)
     """Fewest tokens that a term acts on in a step; below one it mostly acts on none."""
     entropy_low: float | None = Field(0.2, ge=0)
@@ -59,6 +61,13 @@ class Monitors(Settings):
     """Most share of invalid actions."""
     model_tokens: float | None = Field(3.0, ge=0)
     """Most sampled tokens per episode, as a multiple of those at the start."""
+    thought_low: float | None = Field(0.2, ge=0)
+    """Least tokens of thought per turn, as a part of those at the start."""
+    thought_high: float | None = Field(3.0, ge=0)
+    """Most tokens of thought per turn, as a multiple of those at the start."""
+    thought_repetition: float | None = Field(0.5, ge=0, le=1)
+    """Most share of the runs of four tokens in an episode's thoughts that were there before: beyond it more than half
+    of what is thought is said again."""
     outage: float | None = Field(0.05, ge=0, le=1)
     """Most share of a step's episodes that the retriever may end; `train.max_outage_rate` stops the run."""
     retries: float | None = Field(1.0, ge=0)

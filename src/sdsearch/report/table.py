@@ -18,6 +18,7 @@ LABELS = {
     "searches": "searches per question",
     "gold_recall": "recall of gold passages",
     "invalid": "invalid rate",
+    "no_answer": "no-answer rate",
 }
 PARTS = ("generate", "retrieve", "credit", "score", "train")
 

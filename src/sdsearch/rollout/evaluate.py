@@ -11,7 +11,7 @@ from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock
 from sdsearch.rollout.collect import bearable, collect
 
-FIGURES = ("exact_match", "f1", "searches", "gold_recall", "invalid")
+FIGURES = ("exact_match", "f1", "searches", "gold_recall", "invalid", "no_answer")
 """What an evaluation of searches reports, in the order of its tables; other environments have figures of their own."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import get_args
 
 from sdsearch.config.component import Component
@@ -40,6 +41,13 @@ def unphased(train: Train, objective: Objective | None) -> Faults:
         if phase.source.type == "stored" and phase.source.run is None and i == 0:
             why = "got `stored` without `run` in the first phase, which has no earlier steps: name a `run`"
             faults += [(("train", "phases", i, "source"), why)]
+        for j, term in enumerate(phase.objective.terms):
+            if term.weight_at(sys.maxsize) and not term.weight_at(phase.steps - 1):
+                why = (
+                    f"{term.type}: its weight is 0 in all {phase.steps} steps of this phase: steps of a schedule are "
+                    "counted from the beginning of the phase"
+                )
+                faults += [(("train", "phases", i, "objective", "terms", j, "weight"), why)]
     if not phases:
         if train.source.type == "stored" and train.source.run is None:
             why = "got `stored` without `run`, and there is no earlier phase: name the folder of a run"

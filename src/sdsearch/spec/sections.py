@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import core_schema
 
 from sdsearch.config.component import Settings
 from sdsearch.contracts.data import Dataset
@@ -104,6 +111,16 @@ class Train(Settings):
             if key in data and data[key] is None:
                 del data[key]
         return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, source: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """Let null stand where it takes something back."""
+        schema = handler(source)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for key in STOOD_IN_FOR:
+            told = {what: properties[key].pop(what) for what in ("description", "default") if what in properties[key]}
+            properties[key] = {**told, "anyOf": [properties[key], {"type": "null"}]}
+        return schema
 
     @model_serializer(mode="wrap")
     def _dump(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -80,6 +80,12 @@ class Record:
         """Held-out exact match after the last step."""
         return self.points[-1].exact_match
 
+    @property
+    def no_answer(self) -> float:
+        """The share of held-out episodes that gave no answer then; NaN where the run did not say."""
+        last = next(line for line in reversed(self.lines) if "evaluate" in line)
+        return float(last["evaluate"].get("no_answer", float("nan")))
+
     def area(self, quantity: str, horizon: float) -> float:
         """Return the mean of exact match over 0 ... `horizon` of a quantity, linear between evaluations."""
         x, y = self.line(quantity)

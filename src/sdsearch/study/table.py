@@ -38,9 +38,14 @@ def document(comparison: Comparison) -> str:
         lines.append(f"**Not matched**: {', '.join(short)} ended at `train.steps`, short of the budget.")
     lines += ["", "## Held-out exact match", "", READING, ""]
     area = f"area to {comparison.horizon:,.0f} {quantity}" if comparison.done else "area"
-    head = ["arm", "seeds", "final", area, f"final, minus {reference}", f"area, minus {reference}"]
+    head = ["arm", "seeds", "final", area, f"final, minus {reference}", f"area, minus {reference}", "no answer"]
     lines += grid(head, (results(comparison, arm) for arm in study.arms))
-    lines += ["", "The area is the mean of exact match over the budget, linear between evaluations.", ""]
+    lines += [
+        "",
+        "The area is the mean of exact match over the budget, linear between evaluations. No answer: the share of",
+        "held-out episodes that ended without one, after the last step.",
+        "",
+    ]
     lines += ["## Spent", "", "Means over seeds; the last column with its interval, paired by seed.", ""]
     head = ["arm", "steps", "rollouts", "tokens", "seconds", f"seconds a step / {reference}"]
     lines += grid(head, (spent(comparison, arm) for arm in study.arms))
@@ -64,7 +69,8 @@ def results(comparison: Comparison, arm: str) -> list[str]:
     means = [shown(comparison.mean(arm, figure), "{:.3f}") for figure in comparison.figures.values()]
     pairs = [comparison.pair(arm, comparison.study.reference, figure) for figure in comparison.figures]
     minus = [shown(pair and pair.difference, "{:+.3f}") if arm != comparison.study.reference else "" for pair in pairs]
-    return [arm, f"{len(comparison.arms[arm])} of {len(comparison.study.seeds)}", *means, *minus]
+    silent = shown(comparison.mean(arm, lambda r: r.no_answer), "{:.3f}")
+    return [arm, f"{len(comparison.arms[arm])} of {len(comparison.study.seeds)}", *means, *minus, silent]
 
 
 def spent(comparison: Comparison, arm: str) -> list[str]:
@@ -89,7 +95,7 @@ def target(comparison: Comparison, arm: str, goal: float) -> list[str]:
 
 def shown(value: Estimate | None, form: str, never: str = "never") -> str:
     """Return an estimate as text, with its interval if it has one."""
-    if value is None:
+    if value is None or math.isnan(value.value):
         return "-"
     one, *ends = (never if x is None or math.isinf(x) else form.format(x) for x in value)
     return one if value.low is None else f"{one} [{ends[0]}, {ends[1]}]"
@@ -114,6 +120,7 @@ def runs(comparison: Comparison) -> list[dict[str, Any]]:
         row |= record.spent.record()
         if record.done:
             row |= {name: figure(record) for name, figure in comparison.figures.items()}
+            row["no_answer"] = record.no_answer
             for goal in comparison.study.targets:
                 row |= censored(record, goal)
         rows.append(row)

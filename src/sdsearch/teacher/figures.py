@@ -21,6 +21,7 @@ FIGURES = {
     "label_effect": "label effect",
     "label_effect_per_token": "the same per token",
     "label_effect_without_own": "own attempt left out",
+    "wrong_effect": "against a wrong attempt's",
     "question_effect": "against another question's",
     "gap_right": "gap, right attempts",
     "gap_wrong": "gap, wrong attempts",
@@ -45,7 +46,8 @@ class Heard:
     plain: Numbers
     """Without a hint."""
     under: Mapping[str, Numbers]
-    """ "true", and where there is one "flipped", "others", "others/flipped" (`Hint.twins`), "question" (another's)."""
+    """ "true", and where there is one "flipped", "others", "others/flipped", "wrong" (`Hint.twins`), "question"
+    (another's)."""
     given_away: Sequence[bool]
     """For each query whether its hint holds an accepted answer."""
 
@@ -87,6 +89,8 @@ class Heard:
             found["label_effect_per_token"] = effect("true", "flipped", by_token=True)
         if "others/flipped" in under:
             found["label_effect_without_own"] = effect("others", "others/flipped")
+        if "wrong" in under:
+            found["wrong_effect"] = effect("true", "wrong")
         if "question" in under:
             found["question_effect"] = effect("true", "question")
         found["gap_right"] = queries.mean(self.gap, mixed & queries.right)

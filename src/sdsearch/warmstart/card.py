@@ -12,6 +12,7 @@ LABELS = {
     "exact_match": "exact match before training",
     "searches": "searches per question",
     "gold_recall": "recall of gold passages",
+    "no_answer": "no-answer rate",
     "mixed": "share of groups with right and wrong attempts",
     "label_effect": "label effect, nats a query",
     "label_effect_per_token": "the same, nats a token",

@@ -220,7 +220,7 @@ def test_a_real_model_in_float64(tiny: Policy, hint: str | None, teacher: str) -
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-METHODS = ("sdpo", "opsd", "sdft", "external_teacher", "sampled_reverse_kl")
+METHODS = ("sdpo", "opsd", "sdft", "external_teacher", "sampled_reverse_kl", "srpo", "sdar")
 
 
 @pytest.mark.slow

@@ -68,6 +68,54 @@ def test_a_random_peer_is_never_oneself() -> None:
     assert {of[2] for of in found} == {"two"}
 
 
+def searched(answer: str, *queries: str) -> Trajectory:
+    """Return an episode with these searches."""
+    plays = [*(("search", query) for query in queries), ("answer", answer)]
+    return example_trajectory(QUESTION, plays, float(answer == "Paris"))
+
+
+TOLD: dict[str, Any] = {"shows": ["query"], "template": "{attempt}", "line": "{text}"}
+
+
+def test_a_more_efficient_peer_has_fewer_searches_than_oneself() -> None:
+    group = Group(
+        QUESTION,
+        (
+            searched("Paris", "a", "b", "c"),
+            searched("Paris", "d", "e"),
+            searched("Paris", "f"),
+            searched("Rome", "g", "h"),
+            searched("Rome"),
+            searched("Paris", "i"),
+        ),
+    )
+    assert texts(group, pick="fewest", **TOLD) == ["f", "f", None, "f", None, None]
+    assert texts(group, pick="fewest", skip=1, **TOLD) == ["i", "i", None, "i", None, None]
+    assert texts(group, pick="fewest", skip=2, **TOLD) == ["d\ne", None, None, None, None, None]
+
+
+def test_wrong_peers_in_the_words_for_right_ones() -> None:
+    group = Group(QUESTION, (attempt("one", "Rome"), attempt("two", "Paris"), attempt("three", "Oslo")))
+    hint = PeerSuccess.model_validate(TOLD)
+    wrong = hint.twins()["wrong"]
+    assert wrong.texts([group], 0) == [["three", "one", "one"]]
+    assert [each.texts([group], 0)[0] for each in wrong.variants(3)] == [
+        ["three", "one", "one"],
+        [None, "three", None],
+        [None, None, None],
+    ]
+    assert wrong.twins() == {}
+    assert PeerSuccess().twins()["wrong"].texts([group], 0)[0][1].startswith("An earlier attempt that was right:\n")  # type: ignore[union-attr]
+
+
+def test_variants_drawn_at_random_are_different_attempts() -> None:
+    group = Group(QUESTION, tuple(attempt(name, "Paris") for name in ("one", "two", "three", "four")))
+    for seed in range(9):
+        told = [h.texts([group], seed)[0] for h in PeerSuccess.model_validate({"pick": "random", **TOLD}).variants(3)]
+        for index, own in enumerate(("one", "two", "three", "four")):
+            assert {of[index] for of in told} == {"one", "two", "three", "four"} - {own}
+
+
 def test_parts_and_words() -> None:
     assert texts(shows=["think", "answer"], line="({kind}) {text}", template="{attempt}!")[0] == (
         "(think) why not\n(answer) Paris!"

@@ -115,6 +115,16 @@ def test_gate(gate: str, correct_by: str, groups: set[int]) -> None:
     assert set(group_of[part.selection.rows].tolist()) == groups
 
 
+@pytest.mark.parametrize(("correct_by", "wrong"), [("f1", {1, 3, 4, 6}), ("exact_match", {1, 2, 3, 4, 6})])
+def test_the_gate_of_wrong_attempts(correct_by: str, wrong: set[int]) -> None:
+    """Right are, of eight kept ones, the first (and, by a word, the third), the sixth and the last."""
+    table = example_table()
+    hints = distill(gate="wrong", correct_by=correct_by).select(table, 0).hints
+    assert hints is not None
+    assert {i for i, hint in enumerate(hints) if hint is not None} == wrong
+    assert len(hints) == 8
+
+
 def test_loss_by_hand(rows_of: MakeRows) -> None:
     rows = rows_of([0.5, 0.9], teacher=[0.9, 0.9])
     found = {d: distill(divergence=d).loss(rows).loss for d in ("jsd", "forward_kl", "reverse_kl", "mse")}

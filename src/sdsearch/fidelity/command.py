@@ -15,6 +15,7 @@ from sdsearch.core.trajectory import Fork, Group, kept
 from sdsearch.errors import DataError, ModelError
 from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
+from sdsearch.fidelity.gradients import GradientReport, validity
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result
 from sdsearch.learning.run_probe import opened
@@ -25,7 +26,7 @@ from sdsearch.spec import load
 from sdsearch.terminal.progress import Bars
 
 
-def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed: int = 0) -> Result:
+def exact(chosen: Sequence[str] = (), questions: int = 40, group: int = 8, seed: int = 0) -> Result:
     """Judge credits on the small problem whose advantages are known; see `sdsearch.fidelity.known_problem`."""
     problem = SearchProblem()
     groups = problem.groups(questions, group, seed)
@@ -34,6 +35,32 @@ def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed:
     truth = [TrueAdvantages.exact(problem.advantages(t)) for t in kept(groups)]
     about: dict[str, str | int | float] = {"turns of": "a search problem whose advantages are known exactly"}
     return Result({**about, "questions": questions}, groups, truth, credits, skipped | failed)
+
+
+PROBLEMS = {
+    "the search problem": SearchProblem(),
+    "the one whose harmful searches end an episode": SearchProblem(fatal=True),
+}
+"""Whose exact gradients are known; on the second, more than the answer decides how long an episode lasts."""
+
+
+def gradients(chosen: Sequence[str] = (), questions: int = 1500, group: int = 8, seed: int = 0) -> list[GradientReport]:
+    """Judge the gradients that follow from credits on problems that are known; see `sdsearch.fidelity.gradients`."""
+    reports = []
+    methods, lacking = candidates(None, chosen)
+    for name, problem in PROBLEMS.items():
+        groups, rows, skipped = problem.groups(questions, group, seed), {}, dict(lacking)
+        with Bars(Console(stderr=True)) as bars:
+            task = bars.task(name, len(methods))
+            for method, credit in methods.items():
+                probe = ExactProbe(problem, seed + 1)
+                told, failed = credited({method: credit}, groups, probe)
+                rows |= {one: validity(numbers, groups, problem, probe.episodes) for one, numbers in told.items()}
+                skipped |= failed
+                task.advance()
+        about: dict[str, str | int | float] = {"problem": name, "groups": questions, "rollouts of each": group}
+        reports.append(GradientReport.of(about, rows, skipped))
+    return reports
 
 
 def ready(folders: Sequence[Path], number: int | None) -> Path:
@@ -54,7 +81,7 @@ def ready(folders: Sequence[Path], number: int | None) -> Path:
 def score_run(
     folder: Path,
     number: int | None = None,
-    questions: int = 8,
+    questions: int = 24,
     group: int | None = None,
     k: int = 16,
     chosen: Sequence[str] = (),

@@ -16,7 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sdsearch.core.statistics import Estimate, estimate
+from sdsearch.core.statistics import Estimate
+from sdsearch.core.statistics import mean as interval
 from sdsearch.core.trajectory import Group, kept
 from sdsearch.errors import DataError
 from sdsearch.fidelity.advantages import LEVEL, TrueAdvantages
@@ -212,7 +213,7 @@ def several(results: Sequence[Result]) -> Report:
     best = [ceiling(*map(mean, zip(*(one.ceiling for one in results), strict=True)))]
     figures = [one.figures() for one in results]
     about = {key: together(key, [one[key] for one in figures]) for key in figures[0]}
-    over = f"the {len(results)} runs, each with questions of its own; with so few they are too narrow"
+    over = f"the {len(results)} runs, each with questions of its own; with few of them they are wide"
     return Report(about, [*(cells(*row) for row in rows.items()), *best], skipped, over)
 
 
@@ -226,7 +227,7 @@ def averaged(rows: Sequence[Scores]) -> Scores:
 def mean(values: Sequence[Estimate]) -> Estimate:
     """Return the mean of what several runs have, and its interval over them; a run without a number does not count."""
     there = [one.value for one in values if not math.isnan(one.value)]
-    return estimate(there) if there else Estimate(math.nan, None, None)
+    return interval(there)
 
 
 def together(key: str, values: Sequence[str | int | float]) -> str | int | float:

@@ -3,18 +3,25 @@
 Means, paired differences with 95 % t intervals over seeds, and p values adjusted for the number of comparisons (Holm).
 
     python benchmarks/findings.py credit [--also credit_first] [--reference grpo] [--draw credit_finals.png]
+    python benchmarks/findings.py fidelity
 
 `--also` is the same study another time: its differences, and those of both times together, all pairs of runs alike.
+`fidelity` has the scores of credits on a run instead, second column on the turns that hindsight credits.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from sdsearch.core.statistics import Estimate, holm, mean, p_value
+from sdsearch.fidelity.advantages import TrueAdvantages
+from sdsearch.fidelity.scores import Turns, scores
 
 FINDINGS = Path(__file__).parents[1] / "docs" / "findings"
 FIGURES = {"exact_match": "final exact match", "area": "area"}
@@ -102,6 +109,33 @@ def draw(ends: Ends, name: str, reference: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def fidelity() -> list[str]:
+    """Return a row for each credit whose figures on a run are in fidelity.csv."""
+    with (FINDINGS / "fidelity.csv").open() as file:
+        rows = [*csv.DictReader(file)]
+    attempts = [[*turns] for _, turns in itertools.groupby(rows, lambda r: (r["question"], r["group"], r["attempt"]))]
+    truth = []
+    for turns in attempts:
+        value, error, low, high = (
+            np.array([float(r[k]) for r in turns]) for k in ("advantage", "error", "low", "high")
+        )
+        truth.append(TrueAdvantages(value, error, low, high, np.array([value, value])))
+    judged = Turns.of(truth, [int(turns[0]["group"]) for turns in attempts])
+    names = list(rows[0])[list(rows[0]).index("hindsight") :]
+    lines = [
+        "| credit | within | where hindsight credits | pooled | sign | on idle turns |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        numbers = [np.array([float(r[name] or "nan") for r in turns]) for turns in attempts]
+        shared = [
+            np.array([float(r[name] or "nan") if r["hindsight"] else np.nan for r in turns]) for turns in attempts
+        ]
+        found, there = scores(numbers, judged), scores(shared, judged)
+        lines.append(f"| {name} | {found.within} | {there.within} | {found.pooled} | {found.sign} | {found.idle} |")
+    return lines
+
+
 def main() -> None:
     """Print the table of a study, and draw its picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,6 +145,9 @@ def main() -> None:
     parser.add_argument("--contrast", nargs=2, action="append", default=[], metavar=("ARM", "OTHER"))
     parser.add_argument("--draw")
     options = parser.parse_args()
+    if options.study == "fidelity":
+        print("\n".join(fidelity()))
+        return
     first, second = read(options.study), read(options.also) if options.also else None
     print("\n".join(table(first, second, options.reference)))
     for arm, other in options.contrast:

@@ -254,7 +254,9 @@ def fidelity(
     checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="By default the newest one.")] = None,
     questions: Annotated[
         int | None,
-        typer.Option(min=1, help="How many are played: by default 24, or 40 of the small problem, or 1,500 groups."),
+        typer.Option(
+            min=1, help="How many are played: by default 24, or 30 of the small problem, or 1,500 with --gradients."
+        ),
     ] = None,
     group: Annotated[
         int | None, typer.Option(min=1, help="Attempts at each; by default the spec's train.group, or 8.")
@@ -271,7 +273,10 @@ def fidelity(
         str | None, typer.Option(metavar="NAME", help="Judge stored ones: step_51 is what checkpoint 50 played.")
     ] = None,
     gradients: Annotated[
-        bool, typer.Option("--gradients", help="Without RUN: compare the gradients that follow with the exact ones.")
+        bool,
+        typer.Option(
+            "--gradients", help="Where gradients point: without RUN the exact ones tell, of a run more steps."
+        ),
     ] = False,
     seed: Annotated[
         int, typer.Option(help="Draws questions, attempts and continuations; a second run has the next one.")
@@ -295,11 +300,21 @@ def fidelity(
             reports = command.gradients(credits or (), questions or 1500, group or 8, seed)
             print_json([one.record() for one in reports]) if as_json else show(reports, Console())
             return
-        known = command.exact(credits or (), questions or 40, group or 8, seed)
+        known = command.exact(credits or (), questions or 30, group or 8, seed)
         print_json(known.record()) if as_json else known.report().show(Console())
         return
     if gradients:
-        raise typer.BadParameter("--gradients: only without RUN, whose exact gradient nobody knows")
+        for name in ("k", "trajectories"):
+            if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE":
+                raise typer.BadParameter(f"--{name}: not with --gradients, which plays on from nowhere")
+        command.ready(runs, checkpoint)
+        pairs = enumerate(runs, seed)
+        told = [command.run_gradients(r, checkpoint, questions, group, credits or (), split, s) for s, r in pairs]
+        for one in told:
+            one.show(Console(stderr=as_json))
+        if as_json:
+            print_json([one.record() for one in told])
+        return
     # Whoever wants JSON wants nothing else on standard output.
     place, results, console = command.ready(runs, checkpoint), [], Console(stderr=as_json)
     for run_seed, run in enumerate(runs, seed):

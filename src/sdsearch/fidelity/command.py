@@ -18,6 +18,7 @@ from sdsearch.fidelity.candidates import candidates, credited, objections
 from sdsearch.fidelity.gradients import GradientReport, validity
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result
+from sdsearch.fidelity.step_gradients import StepReport, of_run
 from sdsearch.learning.run_probe import opened
 from sdsearch.rollout.collect import EpisodeCollector, bearable, continue_from
 from sdsearch.rollout.order import choose
@@ -26,7 +27,7 @@ from sdsearch.spec import load
 from sdsearch.terminal.progress import Bars
 
 
-def exact(chosen: Sequence[str] = (), questions: int = 40, group: int = 8, seed: int = 0) -> Result:
+def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed: int = 0) -> Result:
     """Judge credits on the small problem whose advantages are known; see `sdsearch.fidelity.known_problem`."""
     problem = SearchProblem()
     groups = problem.groups(questions, group, seed)
@@ -128,6 +129,49 @@ def score_run(
         "seed": seed,
     }
     return Result(about, groups, truth, credits, skipped | failed)
+
+
+def run_gradients(
+    folder: Path,
+    number: int | None = None,
+    questions: int | None = None,
+    group: int | None = None,
+    chosen: Sequence[str] = (),
+    split: Literal["train", "test"] = "train",
+    seed: int = 0,
+) -> StepReport:
+    """Compare the gradients of single steps of a run with those of more; see `sdsearch.fidelity.step_gradients`.
+
+    `questions` are cut into steps of `train.questions`; by default they make eight. Raises as `score_run`, and
+    `DataError` when they make fewer than three steps.
+    """
+    run = Run.open(folder)
+    experiment = load(run.spec, [f"train.group={group}"] if group else [])
+    path = run.checkpoint(number)
+    if why := experiment.untrainable:
+        raise ModelError(f"{folder}: {why}")
+    step, size = int(path.name.rpartition("_")[2]), experiment.train.questions
+    stage = experiment.stage(max(0, step - 1))
+    methods, skipped = candidates(stage.objective, chosen)
+    methods = {n: c for n, c in methods.items() if not n.endswith(" (implied)")}  # the terms are there themselves
+    pool, dice = experiment.questions(split), Random(f"fidelity/{seed}")
+    count = min(questions or 8 * size, len(pool))
+    if count < 3 * size:
+        raise DataError(f"got {count} questions, expected at least {3 * size}: three steps of `train.questions`")
+
+    def lot(which: int) -> list[Question]:
+        return choose(pool, 0, count, seed, which)
+
+    needs = frozenset(n for c in methods.values() for n in c.needs)
+    probe = opened(experiment, needs, lot, dice.getrandbits(32), path)
+    skipped |= objections(methods, experiment.conditions(stage.objective), probe.has)
+    groups = experiment.train.rollouts.collect(probe.collector)
+    bearable(groups, experiment.train.max_outage_rate)
+    steps = [groups[i : i + size] for i in range(0, count - size + 1, size)]
+    about: dict[str, str | int | float] = {"run": str(folder), "checkpoint": path.name, "seed": seed}
+    about |= {"questions of a step": size, "attempts at each": experiment.train.group}
+    credits = {n: c for n, c in methods.items() if n not in skipped}
+    return of_run(probe, steps, stage, max(0, step - 1), credits, about, skipped)
 
 
 class Later:

@@ -24,6 +24,10 @@ from sdsearch.fidelity.advantages import LEVEL, TrueAdvantages
 from sdsearch.fidelity.scores import Scores, Turns, by_within, scores
 from sdsearch.runs.folder import replace
 
+COVERAGE = """\
+on the known problem they held the truth in 93 to 97 % of all sets of 24 questions (sign: 91 to 94 %), and of sets of 8
+in 93 to 97 % (sign: 80 to 94 %)"""
+"""Simulated, `python benchmarks/coverage.py`."""
 COLUMNS = ("within", "queries", "pooled", "sign", "on idle turns", "credited")
 CEILING = "(a perfect credit, against these estimates)"
 READING = """\
@@ -66,7 +70,7 @@ class Report:
         head = ("credit", *COLUMNS)
         lines = ["# Is the credit right?", "", *(f"- {name}: {value}" for name, value in self.figures.items()), ""]
         lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *self.rows)]
-        lines += ["", READING.format(intervals=f"In brackets: {LEVEL:.0%} bootstrap intervals over {self.over}.")]
+        lines += ["", READING.format(intervals=f"In brackets: {LEVEL:.0%} t intervals over {self.over}.")]
         if self.skipped:
             lines += ["", "Not judged:", "", *(f"- {name}: {why}" for name, why in self.skipped.items())]
         return "\n".join(lines) + "\n"
@@ -152,9 +156,8 @@ class Result:
     def report(self) -> Report:
         """Return the table."""
         rows = [cells(*row) for row in self.scores.items()]
-        return Report(
-            self.figures(), [*rows, *([ceiling(*self.ceiling)] if self.noisy else [])], self.skipped, "questions"
-        )
+        best = [ceiling(*self.ceiling)] if self.noisy else []
+        return Report(self.figures(), [*rows, *best], self.skipped, f"questions; {COVERAGE}")
 
     def record(self) -> dict[str, Any]:
         """Return everything, each turn included, for JSON; what there is no number for is NaN."""

@@ -14,6 +14,8 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
+
 from sdsearch.contracts.credit import Credit
 from sdsearch.core.statistics import Estimate
 from sdsearch.core.trajectory import kept
@@ -53,7 +55,7 @@ def judged(groups: int) -> dict[str, str]:
             key = " + ".join(sorted(f"{c.type} {c.model_dump_json()}" for c in parts))
             if parts and key not in seen:
                 values = step_advantages(parts, played, ExactProbe(problem, 1)).values
-                turns = [[part.mean() for part in by_turn(t, v)] for t, v in zip(kept(played), values, strict=True)]
+                turns = [np.array([p.mean() for p in by_turn(t, v)]) for t, v in zip(kept(played), values, strict=True)]
                 seen[key] = cell(validity(turns, played, problem).cosine)
             found[name].append(seen[key] if parts else "")
             print(name, found[name], flush=True)

@@ -310,10 +310,10 @@ def fidelity(
         command.ready(runs, checkpoint)
         pairs = enumerate(runs, seed)
         told = [command.run_gradients(r, checkpoint, questions, group, credits or (), split, s) for s, r in pairs]
-        for one in told:
-            one.show(Console(stderr=as_json))
+        for steady in told:
+            steady.show(Console(stderr=as_json))
         if as_json:
-            print_json([one.record() for one in told])
+            print_json([steady.record() for steady in told])
         return
     # Whoever wants JSON wants nothing else on standard output.
     place, results, console = command.ready(runs, checkpoint), [], Console(stderr=as_json)

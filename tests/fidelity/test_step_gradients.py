@@ -60,7 +60,7 @@ def test_the_gradient_is_that_of_every_token_by_itself(spec: Path) -> None:
     attempts = [t for g in groups for t in g.kept]
     for t, numbers in zip(attempts, credit, strict=True):
         logits = policy.model(torch.tensor([t.tokens])).logits[0] / experiment.sampling.temperature
-        places, start = [], 0
+        places, start = list[int](), 0
         for s in t.segments:
             places += range(start, start + len(s.tokens)) if s.role == "model" else []
             start += len(s.tokens)

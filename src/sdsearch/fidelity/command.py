@@ -15,7 +15,7 @@ from sdsearch.core.trajectory import Fork, Group, kept
 from sdsearch.errors import DataError, ModelError
 from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
-from sdsearch.fidelity.gradients import GradientReport, validity
+from sdsearch.fidelity.gradients import GradientReport, Validity, validity
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result
 from sdsearch.fidelity.step_gradients import StepReport, of_run
@@ -50,7 +50,7 @@ def gradients(chosen: Sequence[str] = (), questions: int = 1500, group: int = 8,
     reports = []
     methods, lacking = candidates(None, chosen)
     for name, problem in PROBLEMS.items():
-        groups, rows, skipped = problem.groups(questions, group, seed), {}, dict(lacking)
+        groups, rows, skipped = problem.groups(questions, group, seed), dict[str, Validity](), dict(lacking)
         with Bars(Console(stderr=True)) as bars:
             task = bars.task(name, len(methods))
             for method, credit in methods.items():

@@ -162,7 +162,8 @@ class Gains(GroupCredit):
 def further_turns(problem: SearchProblem, price_of: Callable[[Array], float], turns: int = 150) -> Array:
     """Return the gradient of the expected sum of prices, one for each turn that is taken.
 
-    The price of a turn index follows from how likely each state is to take it. By dynamic programming over states and turns, without any episode.
+    The price of a turn index follows from how likely each state is to take it. By dynamic programming over states and
+    turns, without any episode.
     """
     policy, states = np.array(problem.policy), range(problem.hops + 1)
     alive = [np.eye(problem.hops + 1)[0]]
@@ -200,8 +201,8 @@ def test_a_credit_that_normalises_per_turn_index_is_caught_by_its_closed_form(pr
     hidden = further_turns(problem, lambda there: float(there @ gain / there.sum()))
     predicted = problem.gradient - hidden
     groups = problem.groups(6, 500, seed=5)  # so large that a group's means are the true ones
-    centred, plain = (Gains(problem=problem, centred=c) for c in (True, False))
-    found = judged(centred, groups, problem)
+    centred, plain = (told(Gains(problem=problem, centred=c), groups, problem) for c in (True, False))
+    found = validity(centred, groups, problem)
     assert found.biased
     scale = float((predicted * problem.gradient).sum() / (problem.gradient**2).sum())
     bias = float(np.linalg.norm(predicted / scale - problem.gradient) / np.linalg.norm(problem.gradient))
@@ -210,11 +211,12 @@ def test_a_credit_that_normalises_per_turn_index_is_caught_by_its_closed_form(pr
     assert found.bias.high is not None
     assert found.bias.low < bias < found.bias.high
     assert found.cosine.value == pytest.approx(1 / math.hypot(1, bias), abs=0.02)
-    mean = np.mean(group_gradients(told(centred, groups, problem), groups, problem), 0)
+    mean = np.mean(group_gradients(centred, groups, problem), 0)
     assert np.linalg.norm(mean - predicted) < 0.35 * np.linalg.norm(hidden)
     # The same rewards as they are add up to the outcome less a baseline: no bias, on the same episodes.
-    assert not judged(plain, groups, problem).biased
-    assert judged(plain, groups, problem).cosine.value > 0.98
+    right = validity(plain, groups, problem)
+    assert not right.biased
+    assert right.cosine.value > 0.98
 
 
 def of_rewards(problem: SearchProblem, rewards: Array) -> Array:

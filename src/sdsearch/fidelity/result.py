@@ -25,9 +25,9 @@ from sdsearch.fidelity.scores import Scores, Turns, by_within, scores
 from sdsearch.runs.folder import replace
 
 COVERAGE = """\
-on the known problem they held the truth in 93 to 97 % of all sets of 24 questions (sign: 91 to 94 %), and of sets of 8
-in 93 to 97 % (sign: 80 to 94 %)"""
-"""Simulated, `python benchmarks/coverage.py`."""
+simulated on the known problem they hold the truth in 92 to 96 % of sets of 24 questions (sign: 91 to 94 %), and of sets
+of 8, by credit and figure, in 75 to 97 %"""
+"""By `python benchmarks/coverage.py`."""
 COLUMNS = ("within", "queries", "pooled", "sign", "on idle turns", "credited")
 CEILING = "(a perfect credit, against these estimates)"
 READING = """\

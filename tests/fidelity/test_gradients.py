@@ -272,7 +272,7 @@ def test_both_problems_are_judged_and_what_points_nowhere_is_a_dash() -> None:
 def test_the_recorded_tables_are_up_to_date() -> None:
     """What docs/fidelity.md says of each credit; `sdsearch fidelity --gradients` prints the tables."""
     page = (Path(__file__).parents[2] / "docs" / "fidelity.md").read_text()
-    section = page.partition("## Is the gradient right?")[2].partition("## ")[0]
+    section = page.partition("## Where the gradient points")[2].partition("## ")[0]
     tables = section.split("| credit |")[1:]
     for report, table in zip(gradients(questions=400), tables, strict=True):
         recorded = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `")]

@@ -78,6 +78,30 @@ def test_the_gradient_of_a_group_by_hand() -> None:
     assert not found[1:].any()
 
 
+def test_the_figures_are_those_of_loops_over_pairs_of_groups() -> None:
+    problem = PROBLEMS[0]
+    groups = problem.groups(40, 8, seed=2)
+    numbers = told(IGPO(), groups, problem)
+    found = validity(numbers, groups, problem)
+    each, exact = group_gradients(numbers, groups, problem).reshape(40, -1), problem.gradient.ravel()
+    size = exact @ exact
+
+    def figures(rows: list[int]) -> tuple[float, float, float]:
+        scale = float(np.mean([each[i] @ exact for i in rows]) / size)
+        length = float(np.mean([each[i] @ each[j] for i in rows for j in rows if i != j]) / size)
+        return scale / length**0.5, length / scale**2 - 1, scale
+
+    cosine, wrong, scale = figures([*range(40)])
+    assert (found.cosine.value, found.bias.value, found.scale.value) == pytest.approx((cosine, wrong**0.5, scale))
+    without = np.array([figures([i for i in range(40) if i != left]) for left in range(40)])
+    half = 2.0226909200367604 * (np.var(without, 0) * 39) ** 0.5  # t with 39 degrees of freedom
+    assert found.cosine.low == pytest.approx(cosine - half[0])
+    assert found.bias.high == pytest.approx((wrong + half[1]) ** 0.5)
+    assert found.scale.low == pytest.approx(scale - half[2])
+    spread = float(np.var(each, 0, ddof=1).sum())
+    assert found.noise == pytest.approx(spread / size / scale**2)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_the_true_advantage_is_right_and_costs_nothing_but_chance(problem: SearchProblem) -> None:
     groups = problem.groups(150, 8, seed=0)

@@ -253,7 +253,10 @@ def fidelity(
     ] = None,
     checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="By default the newest one.")] = None,
     questions: Annotated[
-        int | None, typer.Option(min=1, help="How many are played: by default 8, or 30 of the small problem.")
+        int | None,
+        typer.Option(
+            min=1, help="How many are played: by default 24, or 30 of the small problem, or 1,500 with --gradients."
+        ),
     ] = None,
     group: Annotated[
         int | None, typer.Option(min=1, help="Attempts at each; by default the spec's train.group, or 8.")
@@ -269,6 +272,12 @@ def fidelity(
     trajectories: Annotated[
         str | None, typer.Option(metavar="NAME", help="Judge stored ones: step_51 is what checkpoint 50 played.")
     ] = None,
+    gradients: Annotated[
+        bool,
+        typer.Option(
+            "--gradients", help="Where gradients point: without RUN the exact ones tell, of a run more steps."
+        ),
+    ] = False,
     seed: Annotated[
         int, typer.Option(help="Draws questions, attempts and continuations; a second run has the next one.")
     ] = 0,
@@ -278,7 +287,8 @@ def fidelity(
 
     The advantages are estimated by playing on, K times, from the states before and after each turn.
     """
-    from sdsearch.fidelity.command import exact, ready, score_run
+    from sdsearch.fidelity import command
+    from sdsearch.fidelity.gradients import show
     from sdsearch.fidelity.result import several
 
     if not runs:
@@ -286,13 +296,31 @@ def fidelity(
         given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
         if given:
             raise typer.BadParameter(f"--{', --'.join(given)}: only with RUN, the small problem has no such thing")
-        known = exact(credits or (), questions or 30, group or 8, seed)
+        if gradients:
+            reports = command.gradients(credits or (), questions or 1500, group or 8, seed)
+            print_json([one.record() for one in reports]) if as_json else show(reports, Console())
+            return
+        known = command.exact(credits or (), questions or 30, group or 8, seed)
         print_json(known.record()) if as_json else known.report().show(Console())
         return
+    if gradients:
+        for name in ("k", "trajectories"):
+            if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE":
+                raise typer.BadParameter(f"--{name}: not with --gradients, which plays on from nowhere")
+        command.ready(runs, checkpoint)
+        pairs = enumerate(runs, seed)
+        told = [command.run_gradients(r, checkpoint, questions, group, credits or (), split, s) for s, r in pairs]
+        for steady in told:
+            steady.show(Console(stderr=as_json))
+        if as_json:
+            print_json([steady.record() for steady in told])
+        return
     # Whoever wants JSON wants nothing else on standard output.
-    place, results, console = ready(runs, checkpoint), [], Console(stderr=as_json)
+    place, results, console = command.ready(runs, checkpoint), [], Console(stderr=as_json)
     for run_seed, run in enumerate(runs, seed):
-        one = score_run(run, checkpoint, questions or 8, group, k, credits or (), split, trajectories, run_seed)
+        one = command.score_run(
+            run, checkpoint, questions or 24, group, k, credits or (), split, trajectories, run_seed
+        )
         one.report().show(console)
         typer.echo(f"everything is in {one.write(run)}", err=as_json)
         results.append(one)

@@ -1,4 +1,4 @@
-"""The bootstrap: numbers by hand, censored values, one seed."""
+"""Intervals and p values: numbers by hand, other people's tests, censored values, one seed."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from sdsearch.core.statistics import estimate, mean, ratio
+from sdsearch.core.statistics import estimate, holm, jackknife, mean, p_value, ratio
 
 
 def test_two_values_by_hand() -> None:
@@ -73,3 +73,42 @@ def test_a_mean_has_the_interval_of_a_t_test(values: list[float]) -> None:
     found = mean(values)
     theirs = ttest_1samp(values, 0.0).confidence_interval()
     assert found == pytest.approx((float(np.mean(values)), theirs.low, theirs.high), abs=1e-9)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=20))
+def test_the_jackknife_of_a_mean_is_its_t_interval(values: list[float]) -> None:
+    assume(np.ptp(values) > 0.01)
+    without = [float(np.mean(values[:i] + values[i + 1 :])) for i in range(len(values))]
+    assert jackknife(float(np.mean(values)), without) == pytest.approx(mean(values), abs=1e-7)
+
+
+def test_a_jackknife_needs_two_numbers() -> None:
+    assert jackknife(0.5, [0.4, math.nan]) == (0.5, None, None)
+    assert math.isnan(jackknife(math.nan, [0.1, 0.2]).value)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=20))
+def test_a_p_value_is_that_of_a_t_test(values: list[float]) -> None:
+    assume(np.ptp(values) > 0.01)
+    assert p_value(values) == pytest.approx(float(ttest_1samp(values, 0.0).pvalue), abs=1e-9)
+
+
+def test_a_p_value_without_spread() -> None:
+    assert (p_value([0.2, 0.2]), p_value([0.0, 0.0])) == (0.0, 1.0)
+    assert math.isnan(p_value([0.2]))
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 * 3; 0.02 * 2 = 0.04; 0.03 * 1, which may not be below the one before it.
+    assert holm([0.02, math.nan, 0.01, 0.03]) == pytest.approx([0.04, math.nan, 0.03, 0.04], nan_ok=True)
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_makes_none_smaller_the_smallest_bonferroni_s_and_keeps_the_order(ps: list[float]) -> None:
+    adjusted = holm(ps)
+    assert all(p <= a <= 1.0 for p, a in zip(ps, adjusted, strict=True))
+    assert adjusted[int(np.argmin(ps))] == pytest.approx(min(1.0, min(ps) * len(ps)))
+    order = np.argsort(ps, kind="stable")
+    assert (np.diff(np.array(adjusted)[order]) >= 0).all()

@@ -137,3 +137,20 @@ def test_when_a_run_warns_may_change(study: Write) -> None:
         else:
             with pytest.raises(StudyError, match=r"train\.learning_rate was .* and is 0.5"):
                 unchanged([plain])
+
+
+def test_the_primary_contrast_is_written_down_before_anything_runs(
+    study: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = study("pair", ("reference: plain", "reference: plain\nprimary: {arm: twin}"))
+    seen = []
+
+    def nothing(settings: Study, *_: object) -> dict[Job, str]:
+        seen.append(json.loads((settings.folder / "primary.json").read_text()))
+        return {}
+
+    monkeypatch.setattr("sdsearch.study.command.run", nothing)
+    folder = run(path).study.folder
+    assert seen == [{"arm": "twin", "minus": "plain", "figure": "exact_match", "begun": 0}]
+    table = (folder / "table.md").read_text()
+    assert "**Primary contrast** (twin minus plain, exact_match), named before the first run: not run yet." in table

@@ -13,14 +13,15 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 
 from sdsearch.config.load import load_any
-from sdsearch.errors import SpecError
+from sdsearch.errors import SpecError, StudyError
 from sdsearch.study.checklist import checklist, failures
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.plots import curves, draw, finals
+from sdsearch.study.primary import write_down
 from sdsearch.study.progress import Board
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study, jobs
-from sdsearch.study.table import document, runs, save
+from sdsearch.study.table import differences, document, runs, save
 
 Write = Callable[..., Path]
 
@@ -133,7 +134,10 @@ def test_the_table_and_its_checklist(found: Comparison, tmp_path: Path) -> None:
     table = document(found)
     assert "5 of 6 runs are done. Each may cost 12 rollouts." in table
     assert "| twin | 2 of 3 | 0.800 [0.800, 0.800] |" in table
-    assert "| +0.300 [-0.971, +1.571] | +0.250 [-1.656, +2.156] | 0.100 [0.100, 0.100] |" in table
+    # 0.3 / 0.1 and 0.25 / 0.15 with one degree of freedom: p = 1 - 2 / pi * atan(t).
+    assert "| +0.300 [-0.971, +1.571] | 0.205 | +0.250 [-1.656, +2.156] | 0.344 | 0.100 [0.100, 0.100] |" in table
+    assert "adjusted for the 1 comparisons with plain (Holm)" in table
+    assert "No primary contrast was named" in table
     assert "- twin/2: exit code 1, after step 1; the end of x:" in table
     assert "boom" in table
     assert "Not matched" not in table
@@ -201,11 +205,13 @@ def test_dots_are_evaluations_of_every_seed(found: Comparison) -> None:
 
 
 def test_where_the_arms_ended(found: Comparison) -> None:
-    (axes,) = finals(found).axes
+    axes, areas = finals(found).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["twin", "plain"]  # .8 and .5, from top to bottom
     assert axes.yaxis_inverted()
     seeds = [along(line) for line in axes.lines if line.get_marker() == "o"]
     assert seeds == [[0.8, 0.8], [0.4, 0.6, 0.5]]
+    under = [along(line) for line in areas.lines if line.get_marker() == "o"]
+    assert under == [pytest.approx([0.6, 0.5]), pytest.approx([0.2, 0.4, 0.5])]
 
 
 def test_an_arm_has_the_same_colour_in_every_picture(study: Write) -> None:
@@ -215,7 +221,7 @@ def test_an_arm_has_the_same_colour_in_every_picture(study: Write) -> None:
         record(job, {0: 0.0, 3: 0.8 if job.arm == "twin" else 0.2}, 3)
     assert isinstance(loaded.spec, Study)
     found = Comparison(loaded.spec, planned, {})
-    (ends,) = finals(found).axes
+    ends, _ = finals(found).axes
     names = [tick.get_text() for tick in ends.get_yticklabels()]
     assert names == ["twin", "plain"]
     means = [line for line in ends.lines if line.get_marker() == "|"]
@@ -265,3 +271,65 @@ def test_what_arms_do_not_share_is_said_aloud(study: Write) -> None:
     assert "`broadcast` (" in items["What each arm credits"]
     assert "`igpo` (" in items["What each arm credits"]
     assert items["Evaluations"] == "none yet a run, in all arms."
+
+
+def named(study: Write, primary: str, seeds: str = "[0, 1]") -> tuple[Study, list[Job]]:
+    """Return a study with a primary contrast."""
+    loaded = load_any(study("pair", ("reference: plain", f"reference: plain\nprimary: {primary}"), ("[0, 1]", seeds)))
+    assert isinstance(loaded.spec, Study)
+    return loaded.spec, jobs(loaded)
+
+
+def test_a_primary_contrast_is_named_before_the_first_run_or_is_one_of_many(study: Write) -> None:
+    settings, planned = named(study, "{arm: twin, figure: area}")
+    settings.folder.mkdir(parents=True)
+    write_down(settings, planned)
+    for job in planned:
+        record(job, {0: 0.0, 3: 0.4 + 0.2 * (job.arm == "twin") + 0.1 * job.seed * (job.arm == "twin")}, 3)
+    write_down(settings, planned)  # it is remembered already: that runs have begun since makes no difference
+    table = document(Comparison(settings, planned, {}))
+    # After 16 of 18 rollouts: 16 / 18 / 2 of 0.6 and 0.7 against that of 0.4.
+    assert "**Primary contrast** (twin minus plain, area), named before the first run: +0.111 [" in table
+    other, planned = named(study, "{arm: plain, minus: twin}")
+    write_down(other, planned)
+    found = Comparison(other, planned, {})
+    assert "named **when 4 runs had begun: take it as one of many**: -0.250" in document(found)
+    without = other.model_copy(update={"primary": None})
+    assert "plain minus twin, exact_match, is no longer in the study**" in document(Comparison(without, planned, {}))
+    (settings.folder / "primary.json").write_text("[1]")
+    with pytest.raises(StudyError, match=r"primary.json: got something that is no primary contrast"):
+        write_down(settings, planned)
+
+
+def test_a_contrast_named_beforehand_needs_no_correction(study: Write) -> None:
+    third = ("twin: {objective", "third: {train: {learning_rate: 1.0e-5}}\n  twin: {objective")
+    primary = ("reference: plain", "reference: plain\nprimary: {arm: twin}")
+    loaded = load_any(study("pair", third, primary, ("[0, 1]", "[0, 1, 2]")))
+    settings, planned = loaded.spec, jobs(loaded)
+    assert isinstance(settings, Study)
+    ends = {"plain": (0.1, 0.2, 0.3), "twin": (0.3, 0.5, 0.7), "third": (0.2, 0.4, 0.6)}
+    for job in planned:
+        record(job, {0: 0.0, 3: ends[job.arm][job.seed]}, 3)
+    found = Comparison(settings, planned, {})
+    own = {arm: pair.p for arm in ("twin", "third") if (pair := found.pair(arm, "plain", "exact_match"))}
+    # Differences 0.2, 0.3, 0.4 and 0.1, 0.2, 0.3: t = 0.3 and 0.2, over 0.1 / sqrt(3).
+    assert own["twin"] == pytest.approx(0.03509, abs=1e-5)
+    assert own["third"] == pytest.approx(0.07418, abs=1e-5)
+    assert found.adjusted("exact_match") == pytest.approx({"twin": 2 * own["twin"], "third": own["third"]})
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    write_down(settings, [])  # as it would be before any run
+    assert Comparison(settings, planned, {}).adjusted("exact_match") == pytest.approx(own)
+    rows = {(r["arm"], r["other"]): r for r in differences(found) if r["figure"] == "exact_match"}
+    assert rows["twin", "plain"]["p_holm"] == pytest.approx(2 * own["twin"])
+    assert rows["plain", "twin"]["p"] == pytest.approx(own["twin"])
+    assert rows["twin", "third"]["p_holm"] is None
+
+
+def test_a_primary_contrast_is_one_of_two_arms(study: Write) -> None:
+    for primary, said in {
+        "{arm: twinn}": r'primary.arm: got "twinn", expected one of plain, twin; did you mean "twin"\?',
+        "{arm: twin, minus: plan}": "primary.minus: got",
+        "{arm: plain}": 'primary: got "plain" minus itself, expected two arms',
+    }.items():
+        with pytest.raises(SpecError, match=said):
+            named(study, primary)

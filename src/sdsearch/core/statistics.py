@@ -1,7 +1,8 @@
-"""Intervals: t intervals of means and ratios, and a percentile bootstrap (Efron & Tibshirani 1993, chapter 13).
+"""Intervals: t intervals of means, ratios and anything smooth, and a percentile bootstrap, for medians alone.
 
-With few seeds the bootstrap's is too narrow: a resample of three seeds can only hold these three. In simulations with
-normal seeds it covers 75 % with three of them and 85 to 87 % with five where it says 95; a t interval 95 to 97 %.
+With few seeds the bootstrap's (Efron & Tibshirani 1993, chapter 13) is too narrow: a resample of three seeds can only
+hold these three. In simulations with normal seeds it covers 75 % with three of them and 85 to 87 % with five where it
+says 95; a t interval 95 to 97 %. `p_value` and `holm` say what a difference is worth among many.
 """
 
 from __future__ import annotations
@@ -75,3 +76,50 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimat
 def mean(values: Sequence[float]) -> Estimate:
     """Return the mean of independent values with a t interval; NaN without any."""
     return ratio(values, [1.0] * len(values))
+
+
+def jackknife(value: float, without: Sequence[float]) -> Estimate:
+    """Return a statistic with a t interval, given what it is `without` each of the independent groups in turn.
+
+    Tukey's (Efron & Tibshirani 1993, chapter 11): the spread of what is left, times (n - 1) / n, with n - 1 degrees of
+    freedom; for anything smooth, such as a correlation or a cosine. No interval with fewer than two finite numbers.
+    """
+    from scipy.stats import t
+
+    numbers = np.asarray(without, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    if len(numbers) < 2 or isnan(value):
+        return Estimate(value, None, None)
+    error = float(np.sum((numbers - numbers.mean()) ** 2) * (len(numbers) - 1) / len(numbers)) ** 0.5
+    half = float(t.ppf((1 + LEVEL) / 2, len(numbers) - 1)) * error
+    return Estimate(value, value - half, value + half)
+
+
+def p_value(values: Sequence[float]) -> float:
+    """Return the two-sided p of a t test that the mean of independent values is 0; NaN with fewer than two.
+
+    Where all are the same there is no spread to judge by: 0, or 1 where they are 0.
+    """
+    from scipy.stats import t
+
+    sample = np.asarray(values, dtype=float)
+    if len(sample) < 2:
+        return float("nan")
+    error = float(sample.std(ddof=1)) / len(sample) ** 0.5
+    if error <= 1e-12 * abs(float(sample.mean())) or not sample.any():
+        return float(not sample.any())
+    return float(2 * t.sf(abs(float(sample.mean())) / error, len(sample) - 1))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p values adjusted for their number (Holm 1979): the chance of any false one is at most the threshold.
+
+    The smallest of n is multiplied by n, the next by n - 1, and so on, and none becomes smaller than one before it.
+    NaN stays NaN and does not count.
+    """
+    order = sorted((p, i) for i, p in enumerate(values) if not isnan(p))
+    adjusted, most = [float("nan")] * len(values), 0.0
+    for rank, (p, i) in enumerate(order):
+        most = max(most, min(1.0, p * (len(order) - rank)))
+        adjusted[i] = most
+    return adjusted

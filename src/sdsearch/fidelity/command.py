@@ -15,8 +15,10 @@ from sdsearch.core.trajectory import Fork, Group, kept
 from sdsearch.errors import DataError, ModelError
 from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
+from sdsearch.fidelity.gradients import GradientReport, Validity, validity
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result
+from sdsearch.fidelity.step_gradients import StepReport, of_run
 from sdsearch.learning.run_probe import opened
 from sdsearch.rollout.collect import EpisodeCollector, bearable, continue_from
 from sdsearch.rollout.order import choose
@@ -34,6 +36,32 @@ def exact(chosen: Sequence[str] = (), questions: int = 30, group: int = 8, seed:
     truth = [TrueAdvantages.exact(problem.advantages(t)) for t in kept(groups)]
     about: dict[str, str | int | float] = {"turns of": "a search problem whose advantages are known exactly"}
     return Result({**about, "questions": questions}, groups, truth, credits, skipped | failed)
+
+
+PROBLEMS = {
+    "the search problem": SearchProblem(),
+    "the one whose harmful searches end an episode": SearchProblem(fatal=True),
+}
+"""Whose exact gradients are known; on the second, more than the answer decides how long an episode lasts."""
+
+
+def gradients(chosen: Sequence[str] = (), questions: int = 1500, group: int = 8, seed: int = 0) -> list[GradientReport]:
+    """Judge the gradients that follow from credits on problems that are known; see `sdsearch.fidelity.gradients`."""
+    reports = []
+    methods, lacking = candidates(None, chosen)
+    for name, problem in PROBLEMS.items():
+        groups, rows, skipped = problem.groups(questions, group, seed), dict[str, Validity](), dict(lacking)
+        with Bars(Console(stderr=True)) as bars:
+            task = bars.task(name, len(methods))
+            for method, credit in methods.items():
+                probe = ExactProbe(problem, seed + 1)
+                told, failed = credited({method: credit}, groups, probe)
+                rows |= {one: validity(numbers, groups, problem, probe.episodes) for one, numbers in told.items()}
+                skipped |= failed
+                task.advance()
+        about: dict[str, str | int | float] = {"problem": name, "groups": questions, "rollouts of each": group}
+        reports.append(GradientReport.of(about, rows, skipped))
+    return reports
 
 
 def ready(folders: Sequence[Path], number: int | None) -> Path:
@@ -54,7 +82,7 @@ def ready(folders: Sequence[Path], number: int | None) -> Path:
 def score_run(
     folder: Path,
     number: int | None = None,
-    questions: int = 8,
+    questions: int = 24,
     group: int | None = None,
     k: int = 16,
     chosen: Sequence[str] = (),
@@ -101,6 +129,49 @@ def score_run(
         "seed": seed,
     }
     return Result(about, groups, truth, credits, skipped | failed)
+
+
+def run_gradients(
+    folder: Path,
+    number: int | None = None,
+    questions: int | None = None,
+    group: int | None = None,
+    chosen: Sequence[str] = (),
+    split: Literal["train", "test"] = "train",
+    seed: int = 0,
+) -> StepReport:
+    """Compare the gradients of single steps of a run with those of more; see `sdsearch.fidelity.step_gradients`.
+
+    `questions` are cut into steps of `train.questions`; by default they make eight. Raises as `score_run`, and
+    `DataError` when they make fewer than three steps.
+    """
+    run = Run.open(folder)
+    experiment = load(run.spec, [f"train.group={group}"] if group else [])
+    path = run.checkpoint(number)
+    if why := experiment.untrainable:
+        raise ModelError(f"{folder}: {why}")
+    step, size = int(path.name.rpartition("_")[2]), experiment.train.questions
+    stage = experiment.stage(max(0, step - 1))
+    methods, skipped = candidates(stage.objective, chosen)
+    methods = {n: c for n, c in methods.items() if not n.endswith(" (implied)")}  # the terms are there themselves
+    pool, dice = experiment.questions(split), Random(f"fidelity/{seed}")
+    count = min(questions or 8 * size, len(pool))
+    if count < 3 * size:
+        raise DataError(f"got {count} questions, expected at least {3 * size}: three steps of `train.questions`")
+
+    def lot(which: int) -> list[Question]:
+        return choose(pool, 0, count, seed, which)
+
+    needs = frozenset(n for c in methods.values() for n in c.needs)
+    probe = opened(experiment, needs, lot, dice.getrandbits(32), path)
+    skipped |= objections(methods, experiment.conditions(stage.objective), probe.has)
+    groups = experiment.train.rollouts.collect(probe.collector)
+    bearable(groups, experiment.train.max_outage_rate)
+    steps = [groups[i : i + size] for i in range(0, count - size + 1, size)]
+    about: dict[str, str | int | float] = {"run": str(folder), "checkpoint": path.name, "seed": seed}
+    about |= {"questions of a step": size, "attempts at each": experiment.train.group}
+    credits = {n: c for n, c in methods.items() if n not in skipped}
+    return of_run(probe, steps, stage, max(0, step - 1), credits, about, skipped)
 
 
 class Later:

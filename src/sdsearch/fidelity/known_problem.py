@@ -4,6 +4,9 @@ An agent that knows h of the `hops` links of a chain does one of four things, by
 finds the next link, `idle` finds nothing of use, `harm` misleads it, so that it loses a link, `answer` ends the episode
 and is right iff all links are known. Nothing else ends it, so that a state is worth V = P V + r: one linear system.
 Idle searches have an advantage of exactly 0, as a turn that does not matter must.
+
+In its `fatal` form a harmful search ends the episode there and then, without an answer: how long an episode lasts is
+then decided by searches too. The exact policy gradient is that of the logits of the table (Sutton et al., 1999).
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ class SearchProblem:
     """For each number of links that are known, from 0 to all of them, the probabilities of `ACTIONS`."""
     guess: float = 0.3
     """How likely a link that is not known is guessed: a model of what a policy thinks of the accepted answer."""
+    fatal: bool = False
+    """A harmful search ends the episode early, unanswered."""
 
     def __post_init__(self) -> None:
         table = np.array(self.policy)
@@ -56,30 +61,52 @@ class SearchProblem:
         hops = tuple(Hop(a, "in", b, f"{a} in {b}") for a, b in pairwise(links))
         return Question(f"q{index}", f"Where is {links[0]}?", (links[-1],), tuple(h.passage for h in hops), hops)
 
+    def ends(self, action: int) -> bool:
+        """Say whether nothing can follow an action."""
+        return action == 3 or (self.fatal and action == 2)
+
     def after(self, known: int, action: int) -> int:
-        """Return how many links are known after a search."""
-        return min(max(known + (1, 0, -1)[action], 0), self.hops)
+        """Return how many links are known after an action; what ends the episode changes nothing."""
+        return known if self.ends(action) else min(max(known + (1, 0, -1)[action], 0), self.hops)
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
         """The probability of a right answer with each number of known links, [hops + 1]."""
-        moves, reward = np.zeros((self.hops + 1, self.hops + 1)), np.zeros(self.hops + 1)
+        reward = np.append(np.zeros(self.hops), self.policy[-1][3])
+        return np.asarray(np.linalg.solve(np.eye(self.hops + 1) - self.moves, reward), np.float64)
+
+    @cached_property
+    def moves(self) -> NDArray[np.float64]:
+        """The probability of each state one turn after each, [hops + 1, hops + 1]; what is missing to 1 has ended."""
+        moves = np.zeros((self.hops + 1, self.hops + 1))
         for known, row in enumerate(self.policy):
-            for action in range(3):
+            for action in (a for a in range(4) if not self.ends(a)):
                 moves[known, self.after(known, action)] += row[action]
-        reward[-1] = self.policy[-1][3]
-        return np.asarray(np.linalg.solve(np.eye(self.hops + 1) - moves, reward), np.float64)
+        return moves
+
+    @cached_property
+    def visits(self) -> NDArray[np.float64]:
+        """How often an episode is expected to take a turn with each number of known links, [hops + 1]."""
+        start = np.eye(self.hops + 1)[0]
+        return np.asarray(np.linalg.solve(np.eye(self.hops + 1) - self.moves.T, start), np.float64)
+
+    @cached_property
+    def gradient(self) -> NDArray[np.float64]:
+        """The gradient of the expected reward by the logits of `policy`: visits * pi * A, [hops + 1, 4]."""
+        worth = np.array([[self.worth(known, a) for a in range(4)] for known in range(self.hops + 1)])
+        return np.asarray(self.visits[:, None] * np.array(self.policy) * (worth - self.values[:, None]), np.float64)
 
     def worth(self, known: int, action: int) -> float:
         """Return Q: the probability of a right answer once an action is taken."""
-        return float(known == self.hops) if action == 3 else float(self.values[self.after(known, action)])
+        if self.ends(action):
+            return float(action == 3 and known == self.hops)
+        return float(self.values[self.after(known, action)])
 
     def visited(self, trajectory: Trajectory) -> list[int]:
         """Return how many links were known before each turn, and in the end."""
         counts = [0]
         for segment in trajectory.actions:
-            action = segment.tokens[0] - 1
-            counts.append(counts[-1] if action == 3 else self.after(counts[-1], action))
+            counts.append(self.after(counts[-1], segment.tokens[0] - 1))
         return counts
 
     def advantages(self, trajectory: Trajectory) -> NDArray[np.float64]:
@@ -96,16 +123,16 @@ class SearchProblem:
         return groups
 
     def play(self, question: Question, past: Sequence[int], numbers: Iterator[float]) -> Trajectory:
-        """Go on after some actions until an answer; each turn takes one of `numbers`, which lie in [0, 1)."""
+        """Go on after some actions to the end; each turn takes one of `numbers`, which lie in [0, 1)."""
         actions, known = list(past), 0
         for action in past:
             known = self.after(known, action)
-        while 3 not in actions:
+        while not (actions and self.ends(actions[-1])):
             number, action = next(numbers), 0
             while action < 3 and number >= self.bounds[known][action]:
                 action += 1
             actions.append(action)
-            known = self.after(known, action) if action < 3 else known
+            known = self.after(known, action)
         return self.recorded(question, actions)
 
     @cached_property
@@ -120,7 +147,7 @@ class SearchProblem:
             turn, *both = self.script[known][action]
             turns.append(turn)
             segments += both
-            known = self.after(known, action) if action < 3 else known
+            known = self.after(known, action)
         answered = bool(turns) and turns[-1].kind == "answer"
         right = float(answered and known == self.hops)
         metrics = {"exact_match": right, "f1": right}
@@ -156,6 +183,8 @@ class ExactProbe(Probe):
     def __init__(self, problem: SearchProblem, seed: int = 0) -> None:
         """Draw continuations from `seed`: those with the same number from the same stream, whatever the state."""
         self.problem, self.seed = problem, seed
+        self.episodes = 0
+        """Continuations that were played: what a credit takes beyond its group's rollouts."""
 
     def logprobs(self, groups: Sequence[Group], hints: Hints | None = None, teacher: Teacher = "live") -> Numbers:
         """Return log pi(a|s), whoever teaches; and with a hint, whatever it says, of the policy that will be right.
@@ -191,6 +220,7 @@ class ExactProbe(Probe):
             streams = [self._numbers(crc32(question.id.encode()), i) for i in range(k)]
             later = tuple(self.problem.play(question, past, islice(s, turn, None)) for s in streams)
             groups.append(Group(question, later))
+        self.episodes += len(forks) * k
         return groups
 
     def values(self, groups: Sequence[Group]) -> Numbers:

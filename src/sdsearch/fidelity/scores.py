@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.core.statistics import Estimate
-from sdsearch.fidelity.advantages import LEVEL, TrueAdvantages
+from sdsearch.core.statistics import Estimate, jackknife, ratio
+from sdsearch.fidelity.advantages import TrueAdvantages
 
 Numbers = NDArray[np.float64]
-RESAMPLES = 2000
 EPS = 1e-9
 """Of advantages and, relative to the largest one, of credits: what is closer than this is the same."""
 
@@ -87,70 +86,52 @@ def scores(credits: Sequence[Numbers], turns: Turns) -> Scores:
         raise ValueError(f"got credits for {len(credit)} turns, expected {len(turns.value)}")
     mask = turns.known & ~np.isnan(credit)
     credit, value, certain = _clean(credit[mask]), _clean(turns.value[mask]), turns.certain[mask]
-    asked, question = np.unique(turns.question[mask], return_inverse=True)
+    question = turns.question[mask]
     owners, first, owner = np.unique(turns.trajectory[mask], return_index=True, return_inverse=True)
     agrees, size, search = np.sign(credit) == np.sign(value), np.abs(credit), turns.search[mask]
-    drawn = Drawn(len(asked))
 
     def within(turn: NDArray[np.bool_]) -> Estimate:
         each = [turn & (owner == i) for i in range(len(owners))]
         inside = np.array([spearman(credit[rows], value[rows]) for rows in each])
         ranked = ~np.isnan(inside)
-        return drawn.ratio(question[first][ranked], inside[ranked], np.ones(ranked.sum()))
+        return quotient(question[first][ranked], inside[ranked], np.ones(ranked.sum()), least=-1.0)
 
     return Scores(
         within(np.ones(len(owner), np.bool_)),
         within(search),
-        drawn.correlation(question, credit, value),
-        drawn.ratio(question[certain], agrees[certain], np.ones(certain.sum())),
-        drawn.ratio(question, size * ~certain, size),
+        correlation(question, credit, value),
+        quotient(question[certain], agrees[certain], np.ones(certain.sum())),
+        quotient(question, size * ~certain, size),
         float(mask.sum() / turns.known.sum()) if turns.known.any() else np.nan,
     )
+
+
+def quotient(question: NDArray[np.int64], above: NDArray[Any], below: Numbers, least: float = 0.0) -> Estimate:
+    """Return the ratio of two sums, with a t interval over questions: attempts at one share a baseline."""
+    if not len(question):
+        return Estimate(np.nan, None, None)
+    return cut(ratio(*(np.bincount(question, values).tolist() for values in (above, below))), least)
+
+
+def correlation(question: NDArray[np.int64], credit: Numbers, value: Numbers) -> Estimate:
+    """Return Spearman's correlation over all turns; its interval is told by leaving out each question in turn."""
+    whole = spearman(credit, value)
+    if len(value) < 2 or np.ptp(credit) == 0 or np.ptp(value) == 0:
+        return Estimate(whole, None, None)
+    others = [question != one for one in np.unique(question)]
+    return cut(jackknife(whole, [spearman(credit[rows], value[rows]) for rows in others]), -1.0)
+
+
+def cut(estimate: Estimate, least: float) -> Estimate:
+    """Cut the ends of an interval at `least` and 1: beyond there is no share, and no correlation."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return estimate._replace(low=max(least, estimate.low), high=min(1.0, estimate.high))
 
 
 def by_within(figures: Mapping[str, Scores]) -> dict[str, Scores]:
     """Return scores by name, the best correlation within trajectories first."""
     return dict(sorted(figures.items(), key=lambda item: -np.nan_to_num(item[1].within.value, nan=-2.0)))
-
-
-class Drawn:
-    """Questions as they are, then drawn anew with replacement: attempts at one share a baseline, so they stay together.
-
-    Every figure is made of sums over questions, which a draw only weighs.
-    """
-
-    def __init__(self, questions: int) -> None:
-        """Draw, always the same way."""
-        self.questions = questions
-        dice, shares = np.random.default_rng(0), np.full(questions, 1 / max(1, questions))
-        lots = dice.multinomial(questions, shares, RESAMPLES) if questions else np.empty((RESAMPLES, 0))
-        self.weights = np.vstack([np.ones((1, questions)), lots])
-
-    def sums(self, question: NDArray[np.int64], values: NDArray[Any]) -> Numbers:
-        """Return the sum of values, each of which belongs to a question, as they are and for each draw."""
-        return np.asarray(self.weights @ np.bincount(question, values, self.questions), np.float64)
-
-    def ratio(self, question: NDArray[np.int64], above: NDArray[Any], below: Numbers) -> Estimate:
-        """Return the ratio of two sums."""
-        with np.errstate(invalid="ignore"):
-            return self.estimate(self.sums(question, above) / self.sums(question, below))
-
-    def correlation(self, question: NDArray[np.int64], credit: Numbers, value: Numbers) -> Estimate:
-        """Return Spearman's correlation; in a draw, of the ranks that there are without drawing."""
-        if len(value) < 2 or np.ptp(credit) == 0 or np.ptp(value) == 0:
-            return Estimate(spearman(credit, value), None, None)
-        x, y = (r - r.mean() for r in (_ranks(credit), _ranks(value)))
-        n, sx, sy, xx, yy, xy = (self.sums(question, v) for v in (np.ones(len(x)), x, y, x * x, y * y, x * y))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self.estimate((xy - sx * sy / n) / np.sqrt((xx - sx * sx / n) * (yy - sy * sy / n)))
-
-    def estimate(self, figures: Numbers) -> Estimate:
-        """Return the first figure, with the percentile interval of the others where there are several questions."""
-        value, others = float(figures[0]), figures[1:][np.isfinite(figures[1:])]
-        if self.questions < 2 or np.isnan(value):
-            return Estimate(value, None, None)
-        low, high = np.quantile(others, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return Estimate(value, float(low), float(high))
 
 
 def spearman(one: Numbers, two: Numbers) -> float:

@@ -118,7 +118,8 @@ def variance(comparison: Comparison) -> str:
     )
     text = (
         f"95 % t intervals over seeds, differences paired by seed. Not in them: the choice of {questions} "
-        f"questions, whose standard error alone is {error} for the reference; other models and data."
+        f"questions, whose standard error alone is {error} for the reference; other models and data. p values are "
+        f"adjusted for {len(comparison.arms) - 1} comparisons with the reference (Holm)."
     )
     return " ".join(filter(None, (seeds, text)))
 

@@ -16,6 +16,7 @@ from sdsearch.runs.folder import replace, spec_differences
 from sdsearch.runs.old_runs import move
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.plots import curves, draw, finals
+from sdsearch.study.primary import write_down
 from sdsearch.study.progress import Board
 from sdsearch.study.ray import cluster
 from sdsearch.study.record import Record
@@ -40,6 +41,7 @@ def study(
     settings, planned = loaded.spec, jobs(loaded)
     with alone(settings):
         unchanged(planned)
+        write_down(settings, planned)
         done = [job for job in planned if Record.of(job).done]
         missing = [job for job in planned if job not in done]
         place = cluster(settings, address) if address and missing else nullcontext(attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import permutations
@@ -9,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdsearch.core.statistics import Estimate, estimate, mean
+from sdsearch.core.statistics import Estimate, estimate, holm, mean, p_value
+from sdsearch.study.primary import Named, written
 from sdsearch.study.record import Record
 from sdsearch.study.spec import Job, Study
 
@@ -25,6 +27,8 @@ class Pair(NamedTuple):
     figure: str
     seeds: int
     difference: Estimate
+    p: float
+    """Of a paired t test, on its own; NaN with one seed."""
 
 
 class Comparison:
@@ -79,7 +83,27 @@ class Comparison:
         """Return the mean difference between two arms, paired by seed; None when no seed has both."""
         ours, theirs, of = self.arms[arm], self.arms[other], self.figures[figure]
         differences = [of(ours[seed]) - of(theirs[seed]) for seed in ours if seed in theirs]
-        return Pair(arm, other, figure, len(differences), mean(differences)) if differences else None
+        if not differences:
+            return None
+        return Pair(arm, other, figure, len(differences), mean(differences), p_value(differences))
+
+    def adjusted(self, figure: str) -> dict[str, float]:
+        """Return for each arm the p of its difference to the reference, adjusted for their number (Holm).
+
+        A primary contrast that was named beforehand, and is one of these, stands on its own: its p is what it is, and
+        the others are adjusted for their own number.
+        """
+        pairs = [self.pair(arm, self.study.reference, figure) for arm in self.arms if arm != self.study.reference]
+        ps = {pair.arm: pair.p for pair in pairs if pair and not math.isnan(pair.p)}
+        named = self.primary
+        own = named and named.beforehand and (named.minus, named.figure) == (self.study.reference, figure)
+        alone = {named.arm: ps.pop(named.arm)} if named and own and named.arm in ps else {}
+        return alone | dict(zip(ps, holm(list(ps.values())), strict=True))
+
+    @cached_property
+    def primary(self) -> Named | None:
+        """The primary contrast, and when it was named; None without one, and before it is written down."""
+        return written(self.study)
 
     def pairs(self) -> list[Pair]:
         """Return the differences between any two arms, both ways round."""

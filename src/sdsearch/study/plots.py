@@ -88,29 +88,29 @@ def draw(comparison: Comparison, rows: list[dict[str, Any]]) -> Figure:
 
 
 def finals(comparison: Comparison) -> Figure:
-    """Draw held-out exact match after the budget; a dotted line runs down from the reference's."""
+    """Draw held-out exact match after the budget, and its mean over the budget; a dotted line is the reference's."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     means = {arm: mean for arm in comparison.arms if (mean := comparison.mean(arm, lambda r: r.final))}
     order = sorted(means, key=lambda arm: -means[arm].value)
-    figure = Figure(figsize=(7, 1.4 + 0.3 * len(order)), layout="constrained")
+    figure = Figure(figsize=(10, 1.6 + 0.3 * len(order)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for row, arm in enumerate(order):
-        value, low, high = means[arm]
-        colour = look(comparison.study, arm).colour
-        seeds = np.array([record.final for record in comparison.arms[arm].values()], float)
-        axes.plot(seeds, np.full(len(seeds), row), "o", ms=4, mfc="none", color=colour, alpha=0.5)
-        axes.plot(np.array([low, high], float), [row, row], color=colour, lw=2)
-        axes.plot(value, row, "|", ms=14, mew=2.5, color=colour)
-        if arm == comparison.study.reference:
-            axes.axvline(value, color=colour, lw=0.8, ls=":")
-    axes.set_yticks(range(len(order)), order)
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
-    axes.set(
-        xlabel="held-out exact match at the end: seeds, mean, 95 % t interval",
-        title=f"{comparison.study.name} (reference: {comparison.study.reference})",
-    )
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, said, of in zip(panels, ("at the end", "over the budget"), comparison.figures.values(), strict=True):
+        for row, arm in enumerate(order):
+            value, low, high = interval([of(record) for record in comparison.arms[arm].values()])
+            colour = look(comparison.study, arm).colour
+            seeds = np.array([of(record) for record in comparison.arms[arm].values()], float)
+            axes.plot(seeds, np.full(len(seeds), row), "o", ms=4, mfc="none", color=colour, alpha=0.5)
+            axes.plot(np.array([low, high], float), [row, row], color=colour, lw=2)
+            axes.plot(value, row, "|", ms=14, mew=2.5, color=colour)
+            if arm == comparison.study.reference:
+                axes.axvline(value, color=colour, lw=0.8, ls=":")
+        axes.grid(axis="x", alpha=0.3)
+        axes.set(xlabel=f"held-out exact match {said}")
+    panels[0].set_yticks(range(len(order)), order)
+    panels[0].invert_yaxis()
+    name = f"{comparison.study.name} (reference: {comparison.study.reference})"
+    figure.suptitle(f"{name}: seeds, mean, 95 % t interval")
     return figure

@@ -29,6 +29,16 @@ EVALUATION = ("data.test", "evaluate")
 """What all arms have to have alike, or their figures could not be compared."""
 
 
+class Contrast(Settings):
+    """One difference between two arms, paired by seed."""
+
+    arm: str
+    minus: str = ""
+    """The arm that it is compared with; by default the reference."""
+    figure: Literal["exact_match", "area"] = "exact_match"
+    """By held-out exact match at the end, or by its mean over the budget."""
+
+
 class Study(Settings):
     """A comparison of arms: the same experiment with different parts, on the same seeds and the same budget."""
 
@@ -48,6 +58,9 @@ class Study(Settings):
     """What each run may cost: one of rollouts, tokens and seconds (of training). It becomes `train.budget`."""
     targets: list[Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=list)
     """Held-out exact match; the table says when each was first reached."""
+    primary: Contrast | None = None
+    """The contrast that the study is made for, if there is one. Named before the first run begins, it needs no
+    correction for the number of the others; the table says whether it was."""
     workers: int = Field(1, ge=1)
     """Runs at the same time."""
     threads: int = Field(1, ge=1)
@@ -62,6 +75,14 @@ class Study(Settings):
         if self.reference not in self.arms:
             known = f"expected one of {', '.join(self.arms)}{suggest(self.reference, self.arms)}"
             raise ValueError(f"reference: got {quoted(self.reference)}, {known}")
+        if self.primary:
+            minus = self.primary.minus or self.reference
+            for key, arm in (("arm", self.primary.arm), ("minus", minus)):
+                if arm not in self.arms:
+                    known = f"expected one of {', '.join(self.arms)}{suggest(arm, self.arms)}"
+                    raise ValueError(f"primary.{key}: got {quoted(arm)}, {known}")
+            if self.primary.arm == minus:
+                raise ValueError(f"primary: got {quoted(minus)} minus itself, expected two arms")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: got {self.seeds}, expected each once")
         return self

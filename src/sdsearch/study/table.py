@@ -17,8 +17,8 @@ from sdsearch.study.record import Record
 
 READING = f"""\
 In brackets: {LEVEL:.0%} t intervals over seeds, differences paired by seed; an arm with one seed has none. They say how
-figures vary with the seed of training, not how they would with other questions, data or models, and are not corrected
-for the number of comparisons."""
+figures vary with the seed of training, not how they would with other questions, data or models, and each stands on its
+own. p: of a paired t test, adjusted for the {{count}} comparisons with {{reference}} (Holm), each figure by itself."""
 TARGETS = f"""\
 The median over seeds of the first evaluation that was as good, with a percentile bootstrap interval ({RESAMPLES:,}
 resamples), which is too narrow with a handful of seeds. A seed that never was is censored: it counts as later
@@ -36,9 +36,21 @@ def document(comparison: Comparison) -> str:
     ]
     if short := [r.job.name for r in comparison.done if not r.met]:
         lines.append(f"**Not matched**: {', '.join(short)} ended at `train.steps`, short of the budget.")
-    lines += ["", "## Held-out exact match", "", READING, ""]
+    count = len(comparison.adjusted("exact_match"))
+    lines += ["", "## Held-out exact match", "", *primary(comparison)]
+    lines += [READING.format(count=count, reference=reference), ""]
     area = f"area to {comparison.horizon:,.0f} {quantity}" if comparison.done else "area"
-    head = ["arm", "seeds", "final", area, f"final, minus {reference}", f"area, minus {reference}", "no answer"]
+    head = [
+        "arm",
+        "seeds",
+        "final",
+        area,
+        f"final, minus {reference}",
+        "p",
+        f"area, minus {reference}",
+        "p",
+        "no answer",
+    ]
     lines += grid(head, (results(comparison, arm) for arm in study.arms))
     lines += [
         "",
@@ -68,9 +80,37 @@ def results(comparison: Comparison, arm: str) -> list[str]:
     """Return the row of an arm in the first table."""
     means = [shown(comparison.mean(arm, figure), "{:.3f}") for figure in comparison.figures.values()]
     pairs = [comparison.pair(arm, comparison.study.reference, figure) for figure in comparison.figures]
-    minus = [shown(pair and pair.difference, "{:+.3f}") if arm != comparison.study.reference else "" for pair in pairs]
+    counts = f"{len(comparison.arms[arm])} of {len(comparison.study.seeds)}"
     silent = shown(comparison.mean(arm, lambda r: r.no_answer), "{:.3f}")
-    return [arm, f"{len(comparison.arms[arm])} of {len(comparison.study.seeds)}", *means, *minus, silent]
+    if arm == comparison.study.reference:
+        return [arm, counts, *means, *[""] * (2 * len(pairs)), silent]
+    minus = [shown(pair and pair.difference, "{:+.3f}") for pair in pairs]
+    ps = [chance(comparison.adjusted(figure).get(arm)) for figure in comparison.figures]
+    return [arm, counts, *means, *(cell for both in zip(minus, ps, strict=True) for cell in both), silent]
+
+
+def chance(p: float | None) -> str:
+    """Return a p value as text."""
+    return "-" if p is None or math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def primary(comparison: Comparison) -> list[str]:
+    """Return what the study was made for, or that it was made for nothing in particular."""
+    named, asked = comparison.primary, comparison.study.primary
+    if named is None:
+        return ["No primary contrast was named: every difference here is one of many.", ""]
+    pair = (
+        comparison.pair(named.arm, named.minus, named.figure)
+        if {named.arm, named.minus} <= {*comparison.arms}
+        else None
+    )
+    found = f"{shown(pair.difference, '{:+.3f}')}, p = {chance(pair.p)}" if pair else "not run yet"
+    if asked is None:
+        return [f"**The primary contrast that was named, {named}, is no longer in the study**: {found}.", ""]
+    when = (
+        "before the first run" if named.beforehand else f"**when {named.begun} runs had begun: take it as one of many**"
+    )
+    return [f"**Primary contrast** ({named}), named {when}: {found}.", ""]
 
 
 def spent(comparison: Comparison, arm: str) -> list[str]:
@@ -135,10 +175,12 @@ def censored(record: Record, goal: float) -> dict[str, Any]:
 
 
 def differences(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return a row for any two arms and figure."""
+    """Return a row for any two arms and figure; `p_holm` of those with the reference, among which it is adjusted."""
+    adjusted = {figure: comparison.adjusted(figure) for figure in comparison.figures}
     return [
         {"arm": p.arm, "other": p.other, "figure": p.figure, "seeds": p.seeds, "difference": p.difference.value}
-        | {"low": p.difference.low, "high": p.difference.high}
+        | {"low": p.difference.low, "high": p.difference.high, "p": None if math.isnan(p.p) else p.p}
+        | {"p_holm": adjusted[p.figure].get(p.arm) if p.other == comparison.study.reference else None}
         for p in comparison.pairs()
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from math import log, tanh
 from pathlib import Path
@@ -220,9 +221,8 @@ def test_the_gap_is_of_two_hints_where_a_twin_is_named(groups_of: Groups) -> Non
     assert modulated(groups, probe, **asked, teacher="ema")[0] == pytest.approx([0.5 * 1.05])
     (true, one), (turned, other) = probe.asked
     assert (one, other) == ("ema", "ema")
-    assert str(true).replace("Incorrect", "?").replace("Correct", "!") == str(turned).replace("Incorrect", "!").replace(
-        "CORRECT", "?"
-    )
+    swapped = {"Incorrect": "Correct", "Correct": "Incorrect"}
+    assert re.sub("Incorrect|Correct", lambda found: swapped[found[0]], str(true)) == str(turned)
 
 
 @pytest.mark.parametrize("form", ["rlsd", "agent_opsd"])

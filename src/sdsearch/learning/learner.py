@@ -55,9 +55,10 @@ class Learner:
         """
         settings, objectives = experiment.train, [stage.objective for stage in experiment.stages]
         self.experiment, self.settings, self.processes = experiment, settings, processes
-        self.policy = policy or Policy.load(experiment.model, experiment.sampling.temperature)
         other, temperature = experiment.teacher, experiment.sampling.temperature
-        external = Policy.load(other, temperature) if other else None
+        tags = experiment.environment.grammar.tags
+        self.policy = policy or Policy.load(experiment.model, temperature, tags)
+        external = Policy.load(other, temperature, tags) if other else None
         kinds = needs.union(*(objective.teachers for objective in objectives))
         self.teachers = Teachers(self.policy, kinds - {"critic"}, settings.ema, external)
         asked = "critic" in needs or any(objective.critic for objective in objectives)

@@ -155,11 +155,8 @@ class Ways:
 
     def _whole(self) -> Tensor:
         hidden = self.policy.decoder(input_ids=self._tensor(self.rows), use_cache=False).last_hidden_state
-        return self._logits(hidden)
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """Return logits at temperature 1, [..., V]."""
-        return self.policy.project(hidden) * self.policy.temperature
+        logits: Tensor = self.policy.project(hidden) * self.policy.temperature
+        return logits
 
     def _batch(self) -> Logits:
         ends = (self.length, self.length - 3)
@@ -206,7 +203,7 @@ def drawn(policy: Any, count: int, length: int) -> list[list[int]]:
 
 def rounding(policy: Any) -> float:
     """Return the part of their size by which logits may differ for no other reason than the precision of a model."""
-    return 2.0 * torch.finfo(policy.model.dtype).eps ** 0.5
+    return 2.0 * float(torch.finfo(policy.model.dtype).eps) ** 0.5
 
 
 def attempt(policy: Any, what: str, way: Callable[[], Any]) -> Any:

@@ -118,7 +118,7 @@ class Attention:
     def cache(self, layer: type[DynamicLayer] = DynamicLayer) -> DynamicCache:
         """Return an empty cache that keeps all keys and values of every layer, in layers of a kind."""
         cache = DynamicCache()
-        cache.layers = [layer() if kept else DummyLayer() for kept in self.kept]
+        cache.layers = [layer() if kept else DummyLayer() for kept in self.kept]  # type: ignore[no-untyped-call]
         return cache
 
     @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import sqrt
 from typing import Any
 
 import torch
@@ -203,7 +204,7 @@ def drawn(policy: Any, count: int, length: int) -> list[list[int]]:
 
 def rounding(policy: Any) -> float:
     """Return the part of their size by which logits may differ for no other reason than the precision of a model."""
-    return 2.0 * float(torch.finfo(policy.model.dtype).eps) ** 0.5
+    return 2.0 * sqrt(torch.finfo(policy.model.dtype).eps)
 
 
 def attempt(policy: Any, what: str, way: Callable[[], Any]) -> Any:

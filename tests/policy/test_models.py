@@ -284,11 +284,17 @@ def test_a_large_model_is_looked_at_in_layers_of_every_kind(monkeypatch: pytest.
     assert seen == [3, 2, 4], "what the first layers fail, all of them have to fail"
 
 
-def test_half_precision_is_not_taken_for_a_fault() -> None:
-    for kind in ("gemma3_text", "mixtral", "llama"):
-        Policy(tiny_model(kind).to(torch.bfloat16), Letters())  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="as an episode grows"):
-        Policy(tiny_model("doge", keep_window_size=8).to(torch.bfloat16), Letters())  # type: ignore[arg-type]
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_no_fault_and_hides_none(dtype: torch.dtype) -> None:
+    for kind in ("gemma3_text", "gpt_oss", "mixtral", "llama"):
+        model = tiny_model(kind).to(dtype)
+        before = {name: weight.clone() for name, weight in model.state_dict().items()}
+        Policy(model, Letters())  # type: ignore[arg-type]
+        after = model.state_dict()
+        assert all(torch.equal(before[n], w) and before[n].dtype == w.dtype for n, w in after.items())
+    for kind, settings in (("mpt", {}), ("doge", {"keep_window_size": 8})):
+        with pytest.raises(ModelError, match="as an episode grows"):
+            Policy(tiny_model(kind, **settings).to(dtype), Letters())  # type: ignore[arg-type]
 
 
 def test_what_scales_logits_scales_no_value() -> None:

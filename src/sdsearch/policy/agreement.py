@@ -8,6 +8,7 @@ probabilities than it was sampled from, and nothing would tell.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +37,8 @@ CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 TAKEN = ("position_ids", "past_key_values")
 """What a decoder has to take, so that it can be run in pieces."""
 
-Logits = list[tuple[int, int, Tensor]]
-"""Logits [S, V] of a row, from a position on."""
+States = list[tuple[int, int, Tensor]]
+"""Hidden states [S, H] of a row, from a position on."""
 
 
 def agree(policy: Any) -> None:
@@ -53,11 +54,12 @@ def agree(policy: Any) -> None:
         with torch.no_grad(), policy.attention.narrowed(WINDOW):
             policy.scale, policy.cap = finish(policy)
             try:
-                with shortened(policy):
+                with shortened(policy), precise(policy):
                     Ways(policy).compare()
             except ModelError:
                 # Not every model can be cut short: what is refused is refused by all of it.
-                Ways(policy).compare()
+                with precise(policy):
+                    Ways(policy).compare()
     finally:
         model.train(training)
 
@@ -121,7 +123,10 @@ class Ways:
 
     def __init__(self, policy: Any) -> None:
         """Run the model as it comes."""
-        self.policy, self.length = policy, min(max(LENGTH, 1 + policy.attention.least), policy.positions)
+        self.length = min(max(LENGTH, 1 + policy.attention.least), policy.positions)
+        self.policy = copy.copy(policy)
+        # What is sampled from is looked at as hidden states, of which logits are made in one way.
+        self.policy.project = lambda hidden: hidden
         if self.length < LENGTH:
             raise ModelError(f"{type(policy.model).__name__} has {self.length} positions, expected at least {LENGTH}")
         self.rows = drawn(policy, 2, self.length)
@@ -134,17 +139,15 @@ class Ways:
             ("a padded batch with a shared prompt", self._batch),
             ("a cache in pieces, as an episode grows", self._pieces),
         ):
-            for row, start, logits in attempt(self.policy, what, way):
-                self._same(what, logits, self.expected[row, start : start + len(logits)])
+            for row, start, hidden in attempt(self.policy, what, way):
+                self._same(what, self._logits(hidden), self._logits(self.expected[row, start : start + len(hidden)]))
 
     def _same(self, what: str, got: Tensor, expected: Tensor) -> None:
         """Compare logits [S, V]; rounding is a matter of how precise the weights are."""
         difference = got - expected
         spread = (expected - expected.mean(-1, keepdim=True)).norm(dim=-1)
-        apart = (difference - difference.mean(-1, keepdim=True)).norm(dim=-1) / spread
-        # In half precision a mixture of experts may now and then take another expert: no single token decides.
-        precise = self.policy.model.dtype in (torch.float32, torch.float64)
-        error = float(apart.max() if precise else apart.median())
+        apart = (difference - difference.mean(-1, keepdim=True)).norm(dim=-1)
+        error = float((apart / spread.clamp_min(1e-30)).max())
         if not error <= rounding(self.policy):
             nats = float((got.log_softmax(-1) - expected.log_softmax(-1)).abs().max())
             raise ModelError(
@@ -155,39 +158,41 @@ class Ways:
             )
 
     def _whole(self) -> Tensor:
-        hidden = self.policy.decoder(input_ids=self._tensor(self.rows), use_cache=False).last_hidden_state
-        logits: Tensor = self.policy.project(hidden) * self.policy.temperature
-        return logits
+        hidden: Tensor = self.policy.decoder(input_ids=self._tensor(self.rows), use_cache=False).last_hidden_state
+        return hidden
 
-    def _batch(self) -> Logits:
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Return logits at temperature 1, [S, V]."""
+        return finished(self.policy.head(hidden).float(), self.policy.scale, self.policy.cap)
+
+    def _batch(self) -> States:
         ends = (self.length, self.length - 3)
         rest = [row[OPENING:end] for row, end in zip(self.rows, ends, strict=True)]
-        at = [list(range(len(r) + 1)) for r in rest]
-        logits = self.policy.logits([row[:OPENING] for row in self.rows], rest, at) * self.policy.temperature
-        return [(i, OPENING - 1, part) for i, part in enumerate(torch.split(logits, [len(a) for a in at]))]
+        hidden = self.policy.shared([row[:OPENING] for row in self.rows], rest)
+        return [(i, OPENING - 1, hidden[i, : len(r) + 1]) for i, r in enumerate(rest)]
 
-    def _pieces(self) -> Logits:
+    def _pieces(self) -> States:
         from sdsearch.policy.kv_cache import Context
 
         context, done = Context(self.policy), [OPENING, OPENING]
-        found: Logits = []
+        found: States = []
 
-        def note(logits: Tensor) -> None:
+        def note(hidden: Tensor) -> None:
             """Keep what is said after the tokens of each row that are done; a row that stands still is skipped."""
             known = {(row, start) for row, start, _ in found}
             rows = [i for i in range(len(done)) if (i, done[i] - 1) not in known]
-            found.extend((i, done[i] - 1, logits[i : i + 1] * self.policy.temperature) for i in rows)
+            found.extend((i, done[i] - 1, hidden[i : i + 1]) for i in rows)
 
         note(context.extend([row[:OPENING] for row in self.rows]))
         for live in ((True, True), (True, False)):  # the second leaves a hole
             tokens = self._tensor([row[at] for row, at in zip(self.rows, done, strict=True)])
-            logits = context.step(tokens, live)
+            hidden = context.step(tokens, live)
             done = [at + int(is_live) for at, is_live in zip(done, live, strict=True)]
-            note(logits)
+            note(hidden)
         for ends in ((self.length - 4, self.length - 6), (self.length, self.length - 2)):
-            logits = context.extend([row[at:end] for row, at, end in zip(self.rows, done, ends, strict=True)])
+            hidden = context.extend([row[at:end] for row, at, end in zip(self.rows, done, ends, strict=True)])
             done = list(ends)
-            note(logits)
+            note(hidden)
             context.squeeze(0.0)
         return found
 
@@ -219,6 +224,19 @@ def attempt(policy: Any, what: str, way: Callable[[], Any]) -> Any:
             f"{type(policy.model).__name__} cannot be run by {what} ({type(error).__name__}: {said})"
             f"{f', its decoder takes no {chr(32).join(lacks)}' if lacks else ''}: choose another model"
         ) from error
+
+
+@contextmanager
+def precise(policy: Any) -> Iterator[None]:
+    """Let weights in half precision be in float32: a difference that matters would hide in their rounding."""
+    kept = [(p, p.data) for p in policy.model.parameters() if p.dtype in (torch.bfloat16, torch.float16)]
+    try:
+        for parameter, data in kept:
+            parameter.data = data.float()
+        yield
+    finally:
+        for parameter, data in kept:
+            parameter.data = data
 
 
 @contextmanager

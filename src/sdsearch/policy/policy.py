@@ -136,13 +136,16 @@ class Policy:
         Returns [sum of len(positions[i]), V], in order.
         """
         rest = [r[: p[-1]] if p else () for r, p in zip(rest, positions, strict=True)]
-        hidden = self._shared(prompts, rest)
+        hidden = self.shared(prompts, rest)
         row = [i for i, p in enumerate(positions) for _ in p]
         column = [at for p in positions for at in p]
         return self.project(hidden[torch.tensor(row, device=self.device), torch.tensor(column, device=self.device)])
 
-    def _shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
-        """Return [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest."""
+    def shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
+        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once.
+
+        Returns [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest.
+        """
         distinct = {tuple(p): None for p in prompts}
         index = torch.tensor([list(distinct).index(tuple(p)) for p in prompts], device=self.device)
         tokens, mask = pad(list(distinct), self.device)

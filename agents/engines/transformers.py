@@ -139,10 +139,12 @@ class TransformersSampler:
 
 
 def end_tokens(policy: Weights) -> frozenset[int]:
-    """Return every token that ends a turn: the tokeniser's, and those of the model's generation settings."""
-    ends = getattr(policy.model.generation_config, "eos_token_id", None)
-    listed = ends if isinstance(ends, list) else [ends]
-    return frozenset(i for i in (policy.codec.tokenizer.eos_token_id, *listed) if i is not None)
+    """Return every token that ends a turn: those of codec, generation settings and configuration, one or several."""
+    config = policy.model.config
+    places = (policy.model.generation_config, config, config.get_text_config(decoder=True))
+    given = [getattr(place, "eos_token_id", None) for place in places]
+    listed = [i for ends in given for i in (ends if isinstance(ends, list | tuple) else [ends])]
+    return frozenset(policy.codec.ends | {i for i in listed if i is not None})
 
 
 def drawn(seeds: Sequence[int], count: int) -> Iterator[list[float]]:

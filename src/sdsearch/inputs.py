@@ -49,7 +49,7 @@ def _steps(run: Path) -> str:
 
 def _tokeniser(experiment: Experiment) -> str:
     """Say what the model's tokeniser makes of the longest prompt; where the questions cannot be read, only its size."""
-    codec = load_codec(experiment.model)
+    codec = load_codec(experiment.model, experiment.environment.grammar.tags)
     size = f"a tokeniser of {len(codec.tokenizer):,} tokens"
     try:
         questions: list[Question] = [*experiment.questions("train"), *experiment.questions("test")]

@@ -168,7 +168,7 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 
 def test_there_are_control_tokens_to_attack(policy: Policy) -> None:
     spelled = [t for t in SPELLED if t in controls(policy.codec.tokenizer).values()]
-    assert spelled == (["<|end|>"] if len(controls(policy.codec.tokenizer)) == 1 else SPELLED[:-1])
+    assert spelled == (["<|end|>"] if len(controls(policy.codec.tokenizer)) == 1 else SPELLED)
     for text in spelled:
         (token,) = policy.codec.tokenizer(text, add_special_tokens=False)["input_ids"]
         assert token in controls(policy.codec.tokenizer)

@@ -15,6 +15,9 @@ from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Trajectory
 from sdsearch.errors import ComponentError
 
+TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/"))
+"""The tags of protocols in the manner of Search-R1."""
+
 
 class Reward(Component):
     """Scores the answer of an episode: it sees the answer action and the accepted answers, never a transcript."""
@@ -50,6 +53,14 @@ class Grammar(Component):
     @abstractmethod
     def stop(self) -> tuple[str, ...]:
         """The strings that end an action; generation stops there."""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What may be tokens of their own: by default the tags of Search-R1, and what begins and ends an action.
+
+        No other text that was added to a tokeniser's vocabulary is ever shown to a model as the token that it spells.
+        """
+        return tuple(dict.fromkeys((*TAGS, *self.stop, *(end.replace("</", "<", 1) for end in self.stop))))
 
     @abstractmethod
     def prompt(self, question: Question) -> str:

@@ -23,7 +23,16 @@ IGNORED = (
 STYLED = (
     (0xAA, 0xBB), (0x17F, 0x180), (0x2B0, 0x2E4), (0x1D2C, 0x1DBC), (0x2071, 0x209D), (0x2100, 0x2180),
     (0x24B6, 0x24EA), (0x2C7C, 0x2C7E), (0xA7F2, 0xA7F5), (0xFF21, 0xFF5B), (0x1D400, 0x1D6A6), (0x1F12B, 0x1F14A),
+    (0xC0, 0x250), (0x1E00, 0x1F00),  # accents, which some tokenisers take off
 )  # fmt: skip
+# What the prompts of fine-tuned models are built of, beside tokens: headings, and the brackets of Llama 2 and Mistral.
+HEADING = re.compile(
+    r"#++\s*+(?=(?:response|instruction|input|output|human|assistant|user|system|question|answer|context)\s*:)",
+    re.IGNORECASE,
+)
+BRACKETS = re.compile(
+    r"\[(\s*/?\s*(?:INST|SYS\w*|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\s*)\]|<<(\s*/?\s*SYS\s*)>>", re.IGNORECASE
+)
 # All control characters but those that are white space; what turns the direction of writing round, so that a reader
 # sees another order than a program does; and lone surrogates, which no encoding can write.
 HIDDEN = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -39,9 +48,19 @@ def plain(text: str) -> str:
 def neutralise(text: str, names: tuple[str, ...]) -> str:
     """Put what looks like a tag of one of `names` into square brackets: `</search>` becomes `[/search]`.
 
-    So does `<|`, with which chat templates write the tokens that separate turns.
+    So does `<|`, with which chat templates write the tokens that separate turns. What other prompts are built of loses
+    its marks: `### Response:` becomes `Response:`, `[INST]` becomes `(INST)`.
     """
-    return pattern(names).sub(disarm, text)
+    safe = _bare(text, names)
+    # A tokeniser may write text in plain characters first, and some stand for several, such as U+33B1 for ns.
+    plainly = unicodedata.normalize("NFKC", safe)
+    again = _bare(plainly, names)
+    return safe if again == plainly else again
+
+
+def _bare(text: str, names: tuple[str, ...]) -> str:
+    unmarked = BRACKETS.sub(lambda match: f"({(match[1] or match[2]).strip()})", HEADING.sub("", text))
+    return pattern(names).sub(disarm, unmarked)
 
 
 def disarm(match: re.Match[str]) -> str:
@@ -74,7 +93,8 @@ def styled() -> dict[str, str]:
     alphabet = {letter: letter + letter.upper() for letter in "abcdefghijklmnopqrstuvwxyz"}
     for start, end in STYLED:
         for character in map(chr, range(start, end)):
-            letter = unicodedata.normalize("NFKC", character).casefold()
+            base = unicodedata.normalize("NFKD", character)
+            letter = "".join(c for c in base if not unicodedata.combining(c)).casefold()
             if letter in alphabet:
                 alphabet[letter] += character
     return alphabet

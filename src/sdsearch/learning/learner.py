@@ -24,6 +24,7 @@ from sdsearch.learning.processes import Processes
 from sdsearch.learning.teachers import Teachers, score
 from sdsearch.policy.batching import table_batches
 from sdsearch.policy.critic import Critic
+from sdsearch.policy.memory import tokens_at_once
 from sdsearch.policy.policy import Policy
 from sdsearch.rollout.order import due
 from sdsearch.runs.state import Stateful
@@ -55,9 +56,10 @@ class Learner:
         """
         settings, objectives = experiment.train, [stage.objective for stage in experiment.stages]
         self.experiment, self.settings, self.processes = experiment, settings, processes
-        self.policy = policy or Policy.load(experiment.model, experiment.sampling.temperature)
         other, temperature = experiment.teacher, experiment.sampling.temperature
-        external = Policy.load(other, temperature) if other else None
+        tags = experiment.environment.grammar.tags
+        self.policy = policy or Policy.load(experiment.model, temperature, tags)
+        external = Policy.load(other, temperature, tags) if other else None
         kinds = needs.union(*(objective.teachers for objective in objectives))
         self.teachers = Teachers(self.policy, kinds - {"critic"}, settings.ema, external)
         asked = "critic" in needs or any(objective.critic for objective in objectives)
@@ -66,6 +68,8 @@ class Learner:
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             self.policy.model.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
         )
+        self.tokens_per_batch = settings.tokens_per_batch or min(processes.gather(tokens_at_once(self.policy)))
+        """The number of tokens in a micro-batch, where the spec leaves it to the machine."""
         self.version = 0
         """How many updates the policy has taken."""
 
@@ -81,7 +85,7 @@ class Learner:
         """Learn from the groups of a step, `train.epochs` times. Critic and averaged teacher follow once."""
         with clock.timing("train"):
             if self.critic and advantages.targets is not None:
-                self.critic.learn(groups, advantages.targets, self.settings.tokens_per_batch)
+                self.critic.learn(groups, advantages.targets, self.tokens_per_batch)
             table = TokenTable.build(groups, advantages.values).to(self.policy.device)
         columns = Columns(table, advantages.parts) if due(step, self.settings.columns_every) else None
         by_term = due(step, self.experiment.monitors.gradients_every)
@@ -150,7 +154,7 @@ class Learner:
         figures: defaultdict[str, float] = defaultdict(float)
 
         def descend() -> None:
-            for part in table_batches(table, step_loss.needed, self.settings.tokens_per_batch):
+            for part in table_batches(table, step_loss.needed, self.tokens_per_batch):
                 loss, logged = step_loss.loss(part, student, teach, see, apart)
                 accelerator.backward(loss)
                 for name, value in logged.items():

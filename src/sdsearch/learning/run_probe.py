@@ -51,4 +51,4 @@ def opened(
     play = EpisodeCollector(
         experiment.environment.open(), session, lot(0), settings.group, seed, int(about["step"]), lot
     )
-    return RunProbe(play, grammar, learner.teachers, settings.tokens_per_batch, learner.critic)
+    return RunProbe(play, grammar, learner.teachers, learner.tokens_per_batch, learner.critic)

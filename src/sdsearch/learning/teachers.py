@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -73,10 +72,8 @@ class Teachers:
             external.temperature = policy.temperature
             self.policies["external"] = external
         for kind in sorted(kinds - {"live", "external"}):
-            twin = copy.copy(policy)
-            twin.model = copy.deepcopy(policy.model).requires_grad_(False)
-            twin.head = twin.model.get_output_embeddings()
-            twin.decoder = twin.model.get_decoder()
+            twin = policy.twin()
+            twin.model.requires_grad_(False)
             self.policies[kind] = twin
         # Half precision would round a small step of the average away, and the average would never move.
         self.averages = [p.detach().float() for p in self.policies["ema"].model.parameters()] if "ema" in kinds else []

@@ -56,6 +56,7 @@ class Trainer:
         `DataError` for stored groups that do not fit, `CheckpointError` for a run folder that is in the way or cannot
         be gone on with.
         """
+        experiment = Run.settled(experiment) if resume else experiment
         settings = experiment.train
         if why := experiment.untrainable:
             raise SpecError(f"{experiment.name}: {why}")
@@ -65,7 +66,7 @@ class Trainer:
                 "expected at least one question for each"
             )
         set_seed(experiment.seed)
-        self.experiment, self.settings, self.processes = experiment, settings, processes
+        self.processes = processes
         self.questions = experiment.questions("train")
         if processes.count > 1 and len(self.questions) < settings.questions:
             # A step would ask a question twice, and two processes play the same rollouts of it.
@@ -75,6 +76,8 @@ class Trainer:
             )
         self.held_out = experiment.questions("test")[: experiment.evaluate.questions]
         self.learner = Learner(experiment, processes)
+        experiment = self.experiment = experiment.settled(self.learner.tokens_per_batch)
+        self.settings = experiment.train
         model = language_model(experiment.model, experiment.sampling, self.learner.policy)
         self.session = experiment.agent.open(experiment.environment.grammar, model)
         self.sampler, self.synced = model.sampler, 0
@@ -191,7 +194,7 @@ class Trainer:
 
     def probe(self, collector: EpisodeCollector) -> ModelProbe:
         """Return what the credits of a step may ask."""
-        grammar, budget = self.experiment.environment.grammar, self.settings.tokens_per_batch
+        grammar, budget = self.experiment.environment.grammar, self.learner.tokens_per_batch
         return ModelProbe(collector, grammar, self.learner.teachers, budget, self.learner.critic, self.processes)
 
     def record(

@@ -60,6 +60,12 @@ def opening(tokenizer: PreTrainedTokenizerBase) -> Opening:
     return Opening(*_written(tokenizer, 1, True).split(TALK[0][1]))
 
 
+def closing(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what the template writes after a message of the model's, once `opening` has accepted it."""
+    text = TALK[1][1]
+    return _written(tokenizer, 2, False).rpartition(text)[2]
+
+
 def _written(tokenizer: PreTrainedTokenizerBase, messages: int, ask: bool) -> str:
     """Return the text of the first messages; `ask` adds what stands before the model's next one."""
     from jinja2 import TemplateError

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.contracts.environment import Grammar
+from sdsearch.contracts.environment import TAGS, Grammar
 from sdsearch.core.trajectory import Span
-from sdsearch.policy.chat_template import opening
-from sdsearch.policy.control_tokens import seams
+from sdsearch.policy.chat_template import closing, opening
+from sdsearch.policy.control_tokens import controls, markers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,28 +21,78 @@ if TYPE_CHECKING:
 class TokenizerCodec:
     """A tokeniser of the transformers library; see `sdsearch.contracts.engine.Codec`."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat: bool = False) -> None:
-        """Take a loaded tokeniser. Raises `ModelError` when `chat` is on and its template cannot be used."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat: bool = False, tags: Collection[str] = TAGS) -> None:
+        """Take a loaded tokeniser, and the tags of the protocol, which may be tokens of their own.
+
+        Raises `ModelError` when `chat` is on and its template cannot be used.
+        """
         # The types of transformers end at "Tensor | Module".
         self.tokenizer: Any = tokenizer
         self.opening = opening(tokenizer) if chat else None
-        self.seams = seams(tokenizer)
+        self.controls, self.markers = controls(tokenizer, tags), markers(tokenizer, tags)
+        self.ends = self._ends(chat)
+
+    def _ends(self, chat: bool) -> frozenset[int]:
+        """Return the tokens that end what a model says: the tokeniser's, and what the chat template puts after it."""
+        after = self.tokenizer(closing(self.tokenizer), add_special_tokens=False)["input_ids"][:1] if chat else []
+        given = [self.tokenizer.eos_token_id, *(t for t in after if t in self.controls)]
+        return frozenset(t for t in given if t is not None)
 
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 over the tokeniser's own description and what is written round a prompt."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         rules = backend.to_str() if backend else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
-        start = self.tokenizer.bos_token_id if getattr(self.tokenizer, "add_bos_token", False) else None
+        start = self.start[0] if len(self.start) == 1 else list(self.start) or None
         return hashlib.sha256(json.dumps([rules, self.opening, start]).encode()).hexdigest()
+
+    @cached_property
+    def start(self) -> tuple[int, ...]:
+        """What the tokeniser puts before a text, such as its beginning-of-text token; nothing where it puts none.
+
+        Seen in what it does: some say so in an attribute, others in the template of their post-processor.
+        """
+        whole, bare = (list(self.tokenizer("x", add_special_tokens=add)["input_ids"]) for add in (True, False))
+        before = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+        return tuple(whole[:before])
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise text that continues a context: nothing is put before or after it.
 
-        What only looks like a control token stays plain text: a passage cannot end the context or forge a turn.
+        What only looks like a control token stays plain text, also where the tokeniser's normaliser makes one of it: a
+        passage cannot end the context or forge a turn. Nor does anything but a protocol's tag itself become its token.
+        A text that would is cut after its first character; a single character that would is left out.
         """
-        options = {"add_special_tokens": False, "split_special_tokens": True}
-        return tuple(t for part in self.seams.split(text) for t in self.tokenizer(part, **options)["input_ids"])
+        tokens: list[int] = []
+        parts = [text]
+        while parts:
+            part = parts.pop()
+            found, spans = self._tokens(part)
+            forged = [self._forged(t, part[start:end]) for t, (start, end) in zip(found, spans, strict=True)]
+            cuts = {
+                start + 1 if self.tokenizer.is_fast else (start + end) // 2
+                for (start, end), wrong in zip(spans, forged, strict=True)
+                if wrong and end - start > 1
+            }
+            if cuts:
+                edges = [0, *sorted(cuts), len(part)]
+                parts += [part[a:b] for a, b in reversed(list(pairwise(edges)))]
+            else:
+                tokens += [t for t, wrong in zip(found, forged, strict=True) if not wrong]
+        return tuple(tokens)
+
+    def _tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the tokens of a text and where in it each stands; all of it where the tokeniser does not tell."""
+        fast = self.tokenizer.is_fast
+        options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": fast}
+        found = self.tokenizer(text, **options)
+        tokens: list[int] = found["input_ids"]
+        return tokens, found["offset_mapping"] if fast else [(0, len(text))] * len(tokens)
+
+    def _forged(self, token: int, text: str) -> bool:
+        """Say whether a text should not be a token."""
+        tag = self.markers.get(token)
+        return token in self.controls or (tag is not None and self.tokenizer.is_fast and text.strip() != tag)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """Tokenise the text that opens a context: in the chat template, or after the beginning-of-text token if any.
@@ -52,10 +103,7 @@ class TokenizerCodec:
         if self.opening:
             before, after = (self.tokenizer(t, add_special_tokens=False)["input_ids"] for t in self.opening)
             return (*before, *self.encode(text), *after)
-        tokens = self.encode(text)
-        start = self.tokenizer.bos_token_id
-        opens = getattr(self.tokenizer, "add_bos_token", False)
-        return (start, *tokens) if opens and start is not None and tokens[:1] != (start,) else tokens
+        return (*self.start, *self.encode(text))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens exactly, special tokens included."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,11 +30,9 @@ class Critic:
     ) -> None:
         """Copy the policy's decoder. `total` sums a tensor over all processes."""
         self.max_grad_norm, self.total = max_grad_norm, total
-        self.twin = copy.copy(policy)
+        self.twin = policy.twin()
         # What stands for the head is a plain projection of the same hidden states, so that `Policy.logits` serves.
-        self.twin.model = copy.deepcopy(policy.model)
-        self.twin.decoder = self.twin.model.get_decoder()
-        self.twin.temperature = 1.0
+        self.twin.temperature, self.twin.scale, self.twin.cap = 1.0, 1.0, None
         width = policy.head.weight.shape[1]
         unit = torch.nn.Linear(width, 1, dtype=policy.head.weight.dtype, device=policy.device)
         torch.nn.init.zeros_(unit.weight)

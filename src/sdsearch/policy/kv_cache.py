@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from sdsearch.contracts.engine import Weights
-from sdsearch.errors import ModelError
+from sdsearch.policy.attention import Attention
 from sdsearch.policy.batching import pad
 
 
@@ -65,23 +64,19 @@ class Context:
     def __init__(self, policy: Weights) -> None:
         """Start empty. Raises `ModelError` for a model whose cache is not a plain list of past keys and values."""
         self.policy = policy
-        stock = DynamicCache(config=policy.model.config)
-        if other := {type(layer).__name__ for layer in stock.layers} - {"DynamicLayer"}:
-            raise ModelError(
-                f"{type(policy.model).__name__} keeps {', '.join(sorted(other))}: expected full attention in every "
-                "layer (no sliding window, no recurrent state)"
-            )
-        self.cache = DynamicCache(config=policy.model.config)
-        self.layers = [GrowingLayer() for _ in stock.layers]  # type: ignore[no-untyped-call]
-        self.cache.layers = list(self.layers)
+        self.cache = Attention(policy.model).cache(GrowingLayer)
         self.mask = torch.zeros(0, 0, dtype=torch.long, device=policy.device)
+
+    def _filled(self) -> list[GrowingLayer]:
+        """Return the layers that hold something."""
+        return [layer for layer in self.cache.layers if isinstance(layer, GrowingLayer) and layer.is_initialized]
 
     def keep(self, index: Sequence[int]) -> None:
         """Keep rows `index`, in that order."""
         if list(index) == list(range(len(self.mask))):
             return
         chosen = torch.tensor(list(index), device=self.policy.device)
-        for layer in self.layers:
+        for layer in self._filled():
             layer.take(chosen)
         self.mask = self.mask[chosen]
 
@@ -113,6 +108,6 @@ class Context:
         width = int(self.mask.sum(1).max())
         if self.mask.shape[1] and width < (1 - holes) * self.mask.shape[1]:
             places = self.mask.argsort(dim=1, descending=True, stable=True)[:, :width]
-            for layer in self.layers:
+            for layer in self._filled():
                 layer.gather(places)
             self.mask = self.mask.gather(1, places)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,10 @@ import torch
 from torch import Tensor
 
 from sdsearch.contracts.engine import LanguageModel, Model, Sampling
-from sdsearch.errors import ModelError
+from sdsearch.contracts.environment import TAGS
+from sdsearch.errors import ContextError, ModelError
+from sdsearch.policy.agreement import agree, finished
+from sdsearch.policy.attention import Attention
 from sdsearch.policy.batching import pad
 from sdsearch.policy.codec import TokenizerCodec
 
@@ -25,26 +29,47 @@ class Policy:
     """The model that samples, is trained, and teaches itself.
 
     The decoder (everything below the language-model head) is run on whole sequences, the head only on the positions
-    that somebody asked for; a probe at load time proves that the two together equal the model.
+    that somebody asked for. When it is made, random sequences show that every way of running it gives the same logits;
+    see `sdsearch.policy.agreement`.
     """
 
     def __init__(self, model: PreTrainedModel, codec: TokenizerCodec, temperature: float = 1.0) -> None:
-        """Wrap a loaded model. `temperature` divides the logits: what is trained is what is sampled from."""
-        # The types of transformers end at "Tensor | Module": what these hold is checked by the probe below.
-        self.model: Any = model
+        """Wrap a loaded model. `temperature` divides the logits: what is trained is what is sampled from.
+
+        Raises `ModelError`, with the reason, for a model whose log-probabilities would depend on how it is run.
+        """
         self.codec = codec
         self.temperature = temperature
-        self.head: Any = self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._hold(model)
         if self.head is None:
             raise ModelError(f"{type(model).__name__} has no language-model head: expected a causal language model")
-        self.decoder: Any = self.model.get_decoder()  # type: ignore[no-untyped-call]
-        self._probe()
+        self.attention = Attention(model)
+        self.scale: float = 1.0
+        """What the model multiplies the logits of its head by."""
+        self.cap: float | None = None
+        """What it squeezes them below."""
+        agree(self)
+
+    def _hold(self, model: Any) -> None:
+        """Take a model, its head, and what is below it."""
+        # The types of transformers end at "Tensor | Module": what these hold is checked by `agree`.
+        self.model = model
+        self.head: Any = model.get_output_embeddings()
+        self.decoder: Any = model.get_decoder()
+        if self.decoder is model:  # some say so of themselves, head and all
+            self.decoder = model.model
+
+    def twin(self) -> Policy:
+        """Return a policy with a copy of the weights."""
+        twin = copy.copy(self)
+        twin._hold(copy.deepcopy(self.model))
+        return twin
 
     @classmethod
-    def load(cls, settings: Model, temperature: float = 1.0) -> Policy:
+    def load(cls, settings: Model, temperature: float = 1.0, tags: Collection[str] = TAGS) -> Policy:
         """Load weights and tokeniser, safetensors or GGUF only; nothing of a model's own code runs unless allowed.
 
-        Raises `ModelError` when something that is needed is missing.
+        `tags` are the protocol's, see `Grammar.tags`. Raises `ModelError` when something that is needed is missing.
         """
         from transformers import AutoModelForCausalLM, GgufConfig
         from transformers.utils import logging
@@ -54,7 +79,7 @@ class Policy:
         if settings.gguf_file:
             # Weights that stay in GGUF's blocks could be neither trained nor saved.
             form = {"quantization_config": GgufConfig(dequantize=True)}
-        codec = load_codec(settings)
+        codec = load_codec(settings, tags)
         with loading(settings) as (name, options):
             model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **options)
         device = settings.device
@@ -66,33 +91,29 @@ class Policy:
 
     @property
     def positions(self) -> int:
-        """The longest sequence that the model is made for, in tokens."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 20)
+        """The longest sequence that the model is made for and reads in one way, in tokens."""
+        return self.attention.positions or 1 << 20
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return torch.device(self.model.device)
 
-    @torch.no_grad()
-    def _probe(self) -> None:
-        tokens = torch.arange(1, 9, device=self.device).remainder(self.head.weight.shape[0])[None]
-        training = self.model.training
-        self.model.eval()
-        whole = self.model(input_ids=tokens).logits.float()
-        parts = self.head(self.decoder(input_ids=tokens).last_hidden_state).float()
-        self.model.train(training)
-        if not torch.allclose(whole, parts, atol=1e-2, rtol=1e-2):
-            raise ModelError(
-                f"{type(self.model).__name__} changes its logits after the head (soft-capping or scaling); "
-                "such models are not supported yet: choose one whose logits are head(decoder(tokens))"
-            )
-
     def hidden(self, tokens: Tensor, mask: Tensor, positions: Tensor, cache: Any = None) -> Tensor:
-        """Run the decoder. `tokens`, `positions`: [B, S]; `mask`: [B, T] with T = cached + S. Returns [B, S, H]."""
+        """Run the decoder. `tokens`, `positions`: [B, S]; `mask`: [B, T] with T = cached + S. Returns [B, S, H].
+
+        Raises `ContextError` for a sequence that is longer than the model has positions.
+        """
+        if mask.shape[1] > self.positions and (need := int(mask.sum(1).max())) > self.positions:
+            raise ContextError(f"a sequence takes {need} tokens and the model has {self.positions} positions")
+        if (places := self.attention.places) and mask.shape[1] > places:
+            raise ContextError(
+                f"a batch takes {mask.shape[1]} places of the cache and the model counts them from {places} on: lower "
+                "sampling.context or sampling.engine.holes"
+            )
         out = self.decoder(
             input_ids=tokens,
-            attention_mask=mask,
+            attention_mask=self.attention.mask(mask, tokens.shape[1]),
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -101,9 +122,9 @@ class Policy:
         return hidden
 
     def project(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits at the sampling temperature for hidden states [N, H]: [N, V]."""
+        """Return float32 logits at the sampling temperature for hidden states [..., H]: [..., V]."""
         logits: Tensor = self.head(hidden)
-        return logits.float() / self.temperature
+        return finished(logits.float(), self.scale, self.cap) / self.temperature
 
     def logits(
         self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]], positions: Sequence[Sequence[int]]
@@ -115,19 +136,20 @@ class Policy:
         Returns [sum of len(positions[i]), V], in order.
         """
         rest = [r[: p[-1]] if p else () for r, p in zip(rest, positions, strict=True)]
-        hidden = self._shared(prompts, rest)
+        hidden = self.shared(prompts, rest)
         row = [i for i, p in enumerate(positions) for _ in p]
         column = [at for p in positions for at in p]
         return self.project(hidden[torch.tensor(row, device=self.device), torch.tensor(column, device=self.device)])
 
-    def _shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
-        """Return [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest."""
-        from transformers import DynamicCache
+    def shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
+        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once.
 
+        Returns [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest.
+        """
         distinct = {tuple(p): None for p in prompts}
         index = torch.tensor([list(distinct).index(tuple(p)) for p in prompts], device=self.device)
         tokens, mask = pad(list(distinct), self.device)
-        cache = DynamicCache(config=self.model.config)
+        cache = self.attention.cache()
         opening = self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0), cache)
         last = opening[torch.arange(len(distinct), device=self.device), mask.sum(1) - 1][index][:, None]
         tokens, more = pad(rest, self.device)
@@ -140,13 +162,16 @@ class Policy:
         )
 
 
-def load_codec(settings: Model) -> TokenizerCodec:
-    """Load a model's tokeniser alone. Raises `ModelError` when it is missing or its chat template cannot be used."""
+def load_codec(settings: Model, tags: Collection[str] = TAGS) -> TokenizerCodec:
+    """Load a model's tokeniser alone, for a protocol with these tags.
+
+    Raises `ModelError` when it is missing or its chat template cannot be used.
+    """
     from transformers import AutoTokenizer
 
     with loading(settings) as (name, options):
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    return TokenizerCodec(tokenizer, settings.chat)
+    return TokenizerCodec(tokenizer, settings.chat, tags)
 
 
 @contextmanager
@@ -170,8 +195,10 @@ def language_model(model: Model, sampling: Sampling, policy: Policy) -> Language
     Raises `ModelError` when an episode may take more tokens than the model has positions.
     """
     if sampling.context is not None and sampling.context > policy.positions:
+        limits = policy.attention.limits
         raise ModelError(
-            f"sampling.context is {sampling.context} and the model has {policy.positions} positions: lower it"
+            f"sampling.context is {sampling.context} and the model has {policy.positions} "
+            f"{min(limits, key=limits.__getitem__, default='positions')}: lower it"
         )
     sampler = sampling.engine.open(model, sampling, policy)
     return LanguageModel(policy.codec, sampler, sampling.max_new_tokens, sampling.context or policy.positions)

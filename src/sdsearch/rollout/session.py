@@ -12,5 +12,6 @@ def open_session(experiment: Experiment) -> AgentSession:
     agent, model, sampling = experiment.agent, experiment.model, experiment.sampling
     if not agent.trainable:
         return agent.open(experiment.environment.grammar)
-    policy = Policy.load(model, sampling.temperature)
-    return agent.open(experiment.environment.grammar, language_model(model, sampling, policy))
+    grammar = experiment.environment.grammar
+    policy = Policy.load(model, sampling.temperature, grammar.tags)
+    return agent.open(grammar, language_model(model, sampling, policy))

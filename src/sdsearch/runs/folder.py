@@ -82,6 +82,13 @@ class Run(StoredRun):
             replace(spec, lambda p: p.write_text(experiment.dump()))
         return run
 
+    @staticmethod
+    def settled(experiment: Experiment) -> Experiment:
+        """Return a spec with what it leaves to the machine as its run, if there is one, had it where it began."""
+        spec = experiment.folder / "spec.yaml"
+        then = read(spec, []).plain().get("train", {}).get("tokens_per_batch") if spec.is_file() else None
+        return experiment.settled(then) if isinstance(then, int) else experiment
+
     def check(self, spec: Any, where: Path) -> None:
         """Raise `CheckpointError`, naming every key that differs, when `spec`, found at `where`, is not the run's.
 

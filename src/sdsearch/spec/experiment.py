@@ -151,6 +151,11 @@ class Experiment(Settings):
         """The steps of all phases."""
         return self.stages[-1].last if self.stages else 0
 
+    def settled(self, tokens_per_batch: int) -> Self:
+        """Return the spec with what it leaves to the machine filled in."""
+        train = self.train.model_copy(update={"tokens_per_batch": self.train.tokens_per_batch or tokens_per_batch})
+        return self.model_copy(update={"train": train})
+
     @property
     def folder(self) -> Path:
         """Where this run leaves everything: `out/name/seed`."""

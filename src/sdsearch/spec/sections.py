@@ -86,8 +86,9 @@ class Train(Settings):
     """AdamW's weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
     """The norm that a gradient is clipped to."""
-    tokens_per_batch: int = Field(16_384, ge=1)
-    """The number of tokens in a micro-batch, padding included; it bounds memory and does not change the result."""
+    tokens_per_batch: int | None = Field(None, ge=1)
+    """The number of tokens in a micro-batch, padding included; it bounds memory and does not change the result.
+    null: what the machine's memory holds with the model's vocabulary; the run's own spec says how many that were."""
     ema: float = Field(0.05, gt=0, le=1)
     """How far the averaged teacher (`teacher: ema` of a term) moves towards the policy in each step."""
     precision: Literal["no", "bf16"] = "no"

@@ -12,7 +12,7 @@ from sdsearch.config.load import load_any, read
 from sdsearch.errors import SpecError, StudyError
 from sdsearch.runs import provenance
 from sdsearch.runs.checkpoint import saved
-from sdsearch.runs.folder import replace, spec_differences
+from sdsearch.runs.folder import Run, replace, spec_differences
 from sdsearch.runs.old_runs import move
 from sdsearch.study.comparison import Comparison
 from sdsearch.study.plots import curves, draw, finals
@@ -98,7 +98,7 @@ def changed(job: Job) -> str:
     spec = folder / "spec.yaml"
     if not spec.exists():
         return "holds metrics and no spec.yaml: nobody knows of what" * (folder / "metrics.jsonl").exists()
-    then, now = read(spec, []).plain(), job.experiment.model_dump(mode="json")
+    then, now = read(spec, []).plain(), Run.settled(job.experiment).model_dump(mode="json")
     for settings in (then, now):
         settings.pop("monitors", None)  # when a run warns makes no difference to what it finds
     if changes := spec_differences(then, now):

@@ -20,7 +20,7 @@ from sdsearch.envs.data import (
 )
 from sdsearch.envs.data.reading.passages import FilePassages
 from sdsearch.envs.data.reading.questions import FileQuestions, Layout
-from sdsearch.envs.data.reading.record import Record
+from sdsearch.envs.data.reading.record import Record, named
 from sdsearch.errors import DataError
 
 LAYOUTS = tuple(
@@ -58,13 +58,13 @@ def recognised(first: Record) -> Layout:
     """Return the layout of a record, which may be no more than a question and its answers. Raises `DataError`."""
     if layout := known(first.fields):
         return layout
-    names = table.QuestionFields()
     if "question" in first.fields and any(name in first.fields for name in table.ANSWERS):
-        return Layout("question and answers", lambda fields: False, partial(table.draft, named=names))
+        return Layout("question and answers", lambda fields: False, partial(table.draft, called=table.QuestionFields()))
     if first.fields.keys() & {"text", "contents"} and "question" not in first.fields:
-        raise DataError(f"{first.place}: got passages (the fields {', '.join(first.fields)}), expected questions")
+        raise DataError(f"{first.place}: got passages (the fields {named(first.fields)}), expected questions")
     raise DataError(
-        f"{first.place}: got the fields {', '.join(first.fields)}, expected texts under question, and under "
+        f"{first.place}: got the fields {named(first.fields)}, expected texts under question, and under "
         f"{' or '.join(table.ANSWERS)}, or one of the layouts {', '.join(layout.name for layout in LAYOUTS)}; other "
-        "names are mapped by `{type: table, fields: {question: ..., answers: [...]}}`"
+        "names are mapped by `{type: table, fields: {question: ..., answers: [...]}}`, and `header: [...]` names the "
+        "columns of a CSV file without names"
     )

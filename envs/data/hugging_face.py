@@ -56,5 +56,5 @@ class HuggingFace(Adapter):
     def layout(self, first: Record) -> Layout:
         if self.fields is None:
             return auto.recognised(first)
-        table.present(first, self.fields.named())
-        return Layout("table", lambda fields: False, partial(table.draft, named=self.fields))
+        table.present(first, self.fields.given())
+        return Layout("table", lambda fields: False, partial(table.draft, called=self.fields))

@@ -13,7 +13,7 @@ from sdsearch.core.question import Passage
 from sdsearch.envs.data.reading.files import records
 from sdsearch.envs.data.reading.passages import FilePassages, passage
 from sdsearch.envs.data.reading.questions import Draft, FileQuestions, Layout
-from sdsearch.envs.data.reading.record import Record, nested
+from sdsearch.envs.data.reading.record import Record, named, nested
 from sdsearch.envs.data.reading.support import Support
 from sdsearch.errors import DataError
 
@@ -38,7 +38,7 @@ class QuestionFields(Settings):
     gold: str | None = None
     """The ids of the passages of the corpus that suffice, a list."""
 
-    def named(self) -> Iterator[str]:
+    def given(self) -> Iterator[str]:
         """Yield the names that were given."""
         names = [self.question, *(self.answers or ()), self.id, self.kind, self.source, self.gold]
         yield from (name for name in names if name is not None)
@@ -53,8 +53,8 @@ class TableQuestions(FileQuestions):
     """The names of the columns, where the first line of a CSV file does not tell them."""
 
     def layout(self, first: Record) -> Layout:
-        present(first, self.fields.named())
-        return Layout("table", lambda fields: False, partial(draft, named=self.fields))
+        present(first, self.fields.given())
+        return Layout("table", lambda fields: False, partial(draft, called=self.fields))
 
     def records(self) -> Iterator[Record]:
         return records(self.path, self.header)
@@ -87,10 +87,10 @@ class TablePassages(FilePassages):
             yield record
 
     def passage(self, record: Record) -> Passage:
-        named = self.fields
-        if named.id:
-            record = Record(record.place, record.number, {**record.fields, "id": record.first(named.id)})
-        return passage(record, named.title, (named.text,) if named.text else ("text", "contents"))
+        called = self.fields
+        if called.id:
+            record = Record(record.place, record.number, {**record.fields, "id": record.first(called.id)})
+        return passage(record, called.title, (called.text,) if called.text else ("text", "contents"))
 
 
 def present(record: Record, names: Iterable[str]) -> None:
@@ -98,23 +98,23 @@ def present(record: Record, names: Iterable[str]) -> None:
     for name in names:
         head = name if name in record.fields else name.partition(".")[0]
         if head not in record.fields:
-            there = ", ".join(record.fields)
+            there = named(record.fields)
             raise DataError(f"{record.place}: got the fields {there}, expected {name}{suggest(name, record.fields)}")
 
 
-def draft(record: Record, named: QuestionFields) -> Draft:
+def draft(record: Record, called: QuestionFields) -> Draft:
     """Read a record by the names of its fields."""
-    if named.answers and len(named.answers) > 1:
-        accepted = [value for name in named.answers if (value := record.first(name)) is not None]
+    if called.answers and len(called.answers) > 1:
+        accepted = [value for name in called.answers if (value := record.first(name)) is not None]
     else:
-        accepted = record.required(*(named.answers or ANSWERS))
-    gold = nested(record.first(named.gold)) if named.gold else None
+        accepted = record.required(*(called.answers or ANSWERS))
+    gold = nested(record.first(called.gold)) if called.gold else None
     ids = gold if isinstance(gold, list | tuple) else [] if gold is None else [gold]
     return Draft(
-        record.text(named.question),
+        record.text(called.question),
         accepted,
-        record.id(named.id) if named.id else record.id("id", "_id"),
-        record.word(named.kind) if named.kind else "",
-        record.word(named.source) if named.source else "",
+        record.id(called.id) if called.id else record.id("id", "_id"),
+        record.word(called.kind) if called.kind else "",
+        record.word(called.source) if called.source else "",
         Support(tuple(str(i) for i in ids if isinstance(i, str | int) and str(i).strip())),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from sdsearch.config.discovery import remedy
-from sdsearch.envs.data.reading.record import Record
+from sdsearch.envs.data.reading.record import Record, named
 from sdsearch.errors import DataError
 
 Format = Literal["lines", "json", "csv", "parquet"]
@@ -261,15 +261,15 @@ def _csv(path: Path, columns: Sequence[str] | None) -> Iterator[Record]:
         try:
             start = text.readline()
             text.seek(0)
-            delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else max(",\t;", key=start.count)
+            delimiter = "\t" if "\t" in start else max(",;", key=start.count)
             reader = csv.reader(text, delimiter=delimiter, strict=True)
             names = list(columns or [name.strip() for name in next(reader, [])])
             if len(set(names)) != len(names) or not all(names):
-                raise DataError(f"{place}: got the columns {', '.join(names)}, expected a name for each")
+                raise DataError(f"{place}: got the columns {named(names)}, expected a name for each")
             for number, row in enumerate((row for row in reader if any(cell.strip() for cell in row)), 1):
                 place = f"{path}:{reader.line_num}"
                 if len(row) != len(names):
-                    raise DataError(f"{place}: got {len(row)} cells, expected {len(names)}: {', '.join(names)}")
+                    raise DataError(f"{place}: got {len(row)} cells, expected {len(names)}: {named(names)}")
                 yield Record(place, number, dict(zip(names, row, strict=True)))
         except UnicodeDecodeError as error:
             raise DataError(f"{place} or below: got {error}, expected a text file in UTF-8: save it as one") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sdsearch.errors import DataError
@@ -45,14 +45,14 @@ class Record(NamedTuple):
         for name in names:
             if name in self.fields or self.first(name) is not None:
                 return self.first(*names)
-        got = f"the fields {', '.join(self.fields)}"
+        got = f"the fields {named(self.fields)}"
         raise self.unusable(f"no {names[0]}", got, f"texts under {' or '.join(names)}")
 
     def text(self, *names: str) -> str:
         """Return the first such field, which must be a text that is not blank, without blanks around it."""
         value = self.first(*names)
         if not isinstance(value, str) or not value.strip():
-            got = f"the fields {', '.join(self.fields)}" if value is None else f"{names[0]} {value!r:.60}"
+            got = f"the fields {named(self.fields)}" if value is None else f"{names[0]} {value!r:.60}"
             raise self.unusable(f"no {names[0]}", got, f"a text under {' or '.join(names)}")
         return value.strip()
 
@@ -71,6 +71,13 @@ class Record(NamedTuple):
         """Return the first such field if it is a text or a number, else ""."""
         value = self.first(*names)
         return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def named(fields: Iterable[str]) -> str:
+    """Return the names of fields as an error shows them: not too many, and none too long."""
+    names = list(fields)
+    shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in names[:20]]
+    return ", ".join([*shown, *([f"and {len(names) - 20} more"] if len(names) > 20 else [])])
 
 
 def nested(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from sdsearch.core.question import Hop, Passage
@@ -91,7 +92,7 @@ def _told(step: Mapping[str, Any]) -> tuple[str, tuple[str]] | None:
 
 
 def _strange(record: Record, name: str, got: Any) -> Exception:
-    return record.unusable(f"{name} is malformed", f"the {name} {got!r:.60}", "titles with their sentences")
+    return record.unusable(f"{name} is malformed", f"the {name} {got!r:.60}", "titles and sentences")
 
 
 def support(record: Record, fields: Mapping[str, Any], shown: Sequence[Paragraph]) -> Support:
@@ -125,15 +126,15 @@ def _facts(record: Record, value: Any) -> list[tuple[str, int | None]]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        titles, sentences = value.get("title") or [], value.get("sent_id") or []
-        value = [[t, sentences[i] if i < len(sentences) else None] for i, t in enumerate(titles)]
+        titles, sentences = value.get("title"), value.get("sent_id")
+        if not isinstance(titles, list) or not isinstance(sentences, list):
+            raise _strange(record, "supporting_facts", value)
+        value = list(zip_longest(titles, sentences[: len(titles)]))
     pairs = []
     for pair in value if isinstance(value, list) else [value]:
         title, sentence = (*pair, None)[:2] if isinstance(pair, list | tuple) and pair else (pair, None)
         if not isinstance(title, str):
-            raise record.unusable(
-                "supporting_facts is malformed", f"{pair!r:.60}", "a title and the number of a sentence"
-            )
+            raise _strange(record, "supporting_facts", pair)
         pairs.append((title, sentence if isinstance(sentence, int) else None))
     return pairs
 

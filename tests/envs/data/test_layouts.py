@@ -306,7 +306,7 @@ def test_a_sample_has_its_own_paragraphs(tmp_path: Path) -> None:
     [
         (
             b'{"question": "q"}\n',
-            r"set\.json:1 \(record 1\): got the fields question, expected texts under question, and under golden_answers",
+            r"set\.json:1 \(record 1\): got the fields question, expected texts under question, and under golden",
         ),
         (b'[{"title": "t", "text": "x"}]', r"set\.json:1 \(record 1\): got passages .*expected questions"),
         (b'[{"prompt": "q", "gold": "x"}]', r"got the fields prompt, gold, expected .*type: table, fields"),

@@ -244,9 +244,15 @@ def read(adapter: Adapter) -> Reading:
     ]
     if adapter.sample and len(questions) < adapter.sample.count:
         parts.append(f"a sample of {adapter.sample.count:,} was asked for")
-    asked, numbers = zip(*questions, strict=True)
-    records = len(kept) + dropped.counts.total()
-    return Reading(asked, numbers, "; ".join(filter(None, parts)), records, len(kept), repaired.counts, dropped.counts)
+    return Reading(
+        tuple(question for question, _ in questions),
+        tuple(number for _, number in questions),
+        "; ".join(filter(None, parts)),
+        len(kept) + dropped.counts.total(),
+        len(kept),
+        repaired.counts,
+        dropped.counts,
+    )
 
 
 def _each(value: Any) -> Iterator[Any]:

@@ -55,7 +55,8 @@ def values_changed(dice: random.Random) -> bytes:
     """Return a file in which some values are others."""
     maker, lines = dice.choice(MAKERS), []
     for i in range(dice.randint(1, 6)):
-        record, marks = maker(i), []
+        record: Any = maker(i)
+        marks: list[str] = []
         for _ in range(dice.choice((0, 0, 1, 2))):
             if paths := leaves(record):
                 marks.append(dice.choice(["", f"@{len(marks)}@"]))

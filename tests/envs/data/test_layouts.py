@@ -17,7 +17,8 @@ from sdsearch.envs.data.auto import LAYOUTS
 from sdsearch.envs.data.paragraphs import Paragraphs
 from sdsearch.envs.data.reading.questions import Adapter
 from sdsearch.envs.data.reading.support import content_id
-from sdsearch.errors import DataError
+from sdsearch.errors import DataError, SpecError
+from sdsearch.spec import load
 from sdsearch.testing import check_dataset, records
 
 RECORDS = Path(os.environ.get("SDSEARCH_RECORDS", Path(__file__).parents[4] / "shared" / "data"))
@@ -406,13 +407,29 @@ def test_real_records(name: str) -> None:
         assert all(q.hops for q in found.questions())
 
 
-def test_real_aliases_are_all_there() -> None:
-    for name, aliases in {
-        "popqa_test_1000.flashrag.jsonl": lambda r: json.loads(r["metadata"]["o_aliases"]),
-        "musique_ans_dev_200.jsonl": lambda r: r["answer_aliases"],
-    }.items():
-        if not (RECORDS / name).is_file():
-            pytest.skip(f"got no {name}; SDSEARCH_RECORDS can name a folder with slices of published data sets")
-        lines = (RECORDS / name).read_text().splitlines()
-        for line, question in zip(lines, dataset(path=RECORDS / name).questions(), strict=True):
-            assert {a.strip() for a in aliases(json.loads(line))} - {""} <= set(question.answers)
+def popqa(record: dict[str, Any]) -> list[str]:
+    return [*json.loads(record["metadata"]["o_aliases"])]
+
+
+def musique(record: dict[str, Any]) -> list[str]:
+    return [record["answer"], *record["answer_aliases"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "aliases"), [("popqa_test_1000.flashrag.jsonl", popqa), ("musique_ans_dev_200.jsonl", musique)]
+)
+def test_real_aliases_are_all_there(name: str, aliases: Callable[[dict[str, Any]], list[str]]) -> None:
+    if not (RECORDS / name).is_file():
+        pytest.skip(f"got no {name}; SDSEARCH_RECORDS can name a folder with slices of published data sets")
+    lines = (RECORDS / name).read_text().splitlines()
+    for line, question in zip(lines, dataset(path=RECORDS / name).questions(), strict=True):
+        assert {a.strip() for a in aliases(json.loads(line))} - {""} <= set(question.answers)
+
+
+def test_a_path_over_another_data_set_says_how_to_replace_it() -> None:
+    specs = Path(__file__).parents[3] / "specs"
+    with pytest.raises(SpecError, match=r"data\.train\.path: unknown key.*`type: auto` has it"):
+        load(specs / "grpo.yaml", ["data.train.path=x.json"])
+    replaced = load(specs / "grpo.yaml", ["data.train={type: auto, path: x.json}"])
+    assert replaced.data
+    assert replaced.data.train == dataset(path="x.json")

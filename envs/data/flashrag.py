@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdsearch.envs.data.reading.questions import Draft, FileQuestions, Layout
-from sdsearch.envs.data.reading.record import Record, nested
+from sdsearch.envs.data.reading.record import Record, answerable, nested
 from sdsearch.envs.data.reading.support import paragraphs, support
 
 
@@ -40,8 +40,8 @@ def draft(record: Record) -> Draft:
 def plain(record: Record, accepted: Any) -> Draft:
     """Read a record whose answers are known already; the metadata say the rest."""
     about = metadata(record)
-    if about.get("answerable") is False:
-        raise record.unusable("not answerable", "`answerable: false`", "a question that has an answer")
+    for fields in (record.fields, about):
+        answerable(record, fields)
     kind = next((about[name] for name in ("type", "prop") if isinstance(about.get(name), str)), "")
     named = support(record, about, paragraphs(record, about))
     return Draft(record.text("question"), accepted, record.id("id", "_id"), kind, support=named)

@@ -48,7 +48,7 @@ class JsonlQuestions(FileQuestions):
 
 def draft(record: Record) -> Draft:
     """Read a record."""
-    return flashrag.plain(record, record.required(*table.ANSWERS))
+    return flashrag.plain(record, table.with_aliases(record))
 
 
 def _json(path: Path) -> Iterator[Record]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdsearch.envs.data.reading.questions import Draft, FileQuestions, Layout
-from sdsearch.envs.data.reading.record import Record
+from sdsearch.envs.data.reading.record import Record, answerable
 from sdsearch.envs.data.reading.support import paragraphs, support
 
 
@@ -23,15 +23,13 @@ class MuSiQue(FileQuestions):
 
 def fits(fields: Mapping[str, Any]) -> bool:
     """Say whether a record has the fields of MuSiQue."""
-    return {"question", "paragraphs"} <= fields.keys() and bool(
-        {"question_decomposition", "answerable"} & fields.keys()
-    )
+    composed = "question_decomposition" in fields or {"paragraphs", "answerable"} <= fields.keys()
+    return "question" in fields and composed
 
 
 def draft(record: Record) -> Draft:
     """Read a record of MuSiQue."""
-    if str(record.fields.get("answerable")).lower() == "false":
-        raise record.unusable("not answerable", "`answerable: false`", "a question that its paragraphs answer")
+    answerable(record, record.fields)
     name = record.id("id")
     return Draft(
         record.text("question"),

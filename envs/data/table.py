@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from pydantic import Field
 
@@ -13,12 +14,14 @@ from sdsearch.core.question import Passage
 from sdsearch.envs.data.reading.files import records
 from sdsearch.envs.data.reading.passages import FilePassages, passage
 from sdsearch.envs.data.reading.questions import Draft, FileQuestions, Layout
-from sdsearch.envs.data.reading.record import Record, named, nested
+from sdsearch.envs.data.reading.record import Record, answerable, named, nested
 from sdsearch.envs.data.reading.support import Support
 from sdsearch.errors import DataError
 
 ANSWERS = ("golden_answers", "answers", "answer", "possible_answers")
 """What people call the answers."""
+ALIASES = ("answer_aliases", "aliases")
+"""What people call further ones beside them."""
 
 
 class QuestionFields(Settings):
@@ -102,12 +105,19 @@ def present(record: Record, names: Iterable[str]) -> None:
             raise DataError(f"{record.place}: got the fields {there}, expected {name}{suggest(name, record.fields)}")
 
 
+def with_aliases(record: Record) -> Any:
+    """Return the answers by the names that people give them, and the aliases beside them."""
+    further = [value for name in ALIASES if (value := record.first(name)) is not None]
+    return [record.required(*ANSWERS), *further] if further else record.required(*ANSWERS)
+
+
 def draft(record: Record, called: QuestionFields) -> Draft:
     """Read a record by the names of its fields."""
     if called.answers and len(called.answers) > 1:
         accepted = [value for name in called.answers if (value := record.first(name)) is not None]
     else:
-        accepted = record.required(*(called.answers or ANSWERS))
+        accepted = record.required(*called.answers) if called.answers else with_aliases(record)
+    answerable(record, record.fields)
     gold = nested(record.first(called.gold)) if called.gold else None
     ids = gold if isinstance(gold, list | tuple) else [] if gold is None else [gold]
     return Draft(

@@ -33,7 +33,7 @@ def answers(value: Any, numbers_are_lists: bool = False) -> Answers:
     A list of quoted texts in a text is a list. "[1, 2]" may be an interval: it is one only if `numbers_are_lists`.
     """
     texts, repaired, faults = dict[str, None](), dict[str, None](), dict[str, None]()
-    for found in _flat(value, numbers_are_lists):
+    for found in (each for single in _singles(value) for each in _read(single, numbers_are_lists)):
         if found.repaired:
             repaired[found.repaired] = None
         if found.fault:
@@ -51,7 +51,18 @@ class _Found(NamedTuple):
     fault: str = ""
 
 
-def _flat(value: Any, numbers_are_lists: bool) -> Iterator[_Found]:
+def _singles(value: Any) -> Iterator[Any]:
+    """Yield what is in a list, and in lists in it; without recursion, as they may be nested deeply."""
+    ahead = [value]
+    while ahead:
+        each = ahead.pop()
+        if isinstance(each, list | tuple):
+            ahead += reversed(each)
+        else:
+            yield each
+
+
+def _read(value: Any, numbers_are_lists: bool) -> Iterator[_Found]:
     match value:
         case None:
             yield _Found(fault="answer null")
@@ -67,9 +78,6 @@ def _flat(value: Any, numbers_are_lists: bool) -> Iterator[_Found]:
             yield _Found(value.isoformat())
         case str():
             yield from _parts(value, numbers_are_lists)
-        case list() | tuple():
-            for each in value:
-                yield from _flat(each, numbers_are_lists)
         case _:
             yield _Found(fault=f"answer of the kind {type(value).__name__}")
 
@@ -83,7 +91,7 @@ def _parts(text: str, numbers_are_lists: bool) -> Iterator[_Found]:
     elif (inner := listed(text)) is not None:
         yield _Found(repaired="a list in a text")
         for part in inner:
-            yield from _flat(part if isinstance(part, str | int | float | None) else str(part), False)
+            yield from _read(part if isinstance(part, str | int | float | None) else str(part), False)
         if not inner:
             yield _Found(fault="answer empty")
     elif NUMBERS.fullmatch(text):

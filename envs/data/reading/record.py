@@ -73,6 +73,12 @@ class Record(NamedTuple):
         return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
+def answerable(record: Record, fields: Mapping[str, Any]) -> None:
+    """Raise `Unusable` where `answerable` says no."""
+    if str(fields.get("answerable")).lower() == "false":
+        raise record.unusable("not answerable", "`answerable: false`", "a question that can be answered")
+
+
 def named(fields: Iterable[str]) -> str:
     """Return the names of fields as an error shows them: not too many, and none too long."""
     names = list(fields)

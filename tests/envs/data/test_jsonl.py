@@ -63,6 +63,9 @@ def test_passages_in_each_layout(tmp_path: Path) -> None:
 
 
 def test_questions_in_each_layout(tmp_path: Path) -> None:
+    nest: Any = "x"
+    for _ in range(300):
+        nest = [nest]
     file = write(
         tmp_path,
         {"id": "a", "question": "who?", "golden_answers": ["X", "x", "X"], "metadata": {"type": 1}},
@@ -70,6 +73,9 @@ def test_questions_in_each_layout(tmp_path: Path) -> None:
         {"question": "when?", "answer": ["1999", 2000]},
         {"id": "c", "question": "what?", "possible_answers": '["poet", "writer"]'},
         {"id": "d", "question": "which?", "answer": "[sic"},
+        {"id": "e", "question": "how?", "answer": "so", "answer_aliases": ["thus", "so"], "answerable": True},
+        {"id": "f", "question": "how not?", "answer": "so", "answer_aliases": [], "answerable": False},
+        {"id": "g", "question": "deep?", "answer": nest},
     )
     assert questions(file) == [
         Question("a", "who?", ("X", "x"), source="set"),
@@ -77,6 +83,8 @@ def test_questions_in_each_layout(tmp_path: Path) -> None:
         Question(f"q-{hashlib.sha256(b'when?').hexdigest()[:12]}", "when?", ("1999", "2000"), source="set"),
         Question("c", "what?", ("poet", "writer"), source="set"),
         Question("d", "which?", ("[sic",), source="set"),
+        Question("e", "how?", ("so", "thus"), source="set"),
+        Question("g", "deep?", ("x",), source="set"),
     ]
 
 

@@ -176,6 +176,28 @@ def test_a_step_whose_paragraph_is_not_there_has_none_and_is_told(tmp_path: Path
     assert dict(found.repaired) == {"a step of the decomposition names no paragraph": 1}
 
 
+def test_the_paragraph_of_a_step_is_gold_though_it_is_not_marked(tmp_path: Path) -> None:
+    record = records.musique(0)
+    record["paragraphs"][1]["is_supporting"] = False
+    (question,) = dataset(path=write(tmp_path / "set.jsonl", record)).questions()
+    assert question.gold == GOLD
+
+
+def test_the_source_is_what_the_spec_says_or_the_record_or_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.v1.jsonl", {**records.search_r1(0), "data_source": "searchR1_nq/nq"})
+    assert [q.source for q in dataset(path=path).questions()] == ["nq"]
+    assert [q.source for q in dataset(path=path, source="mine").questions()] == ["mine"]
+    path = write(tmp_path / "nq.dev.jsonl", records.nq_open(0))
+    assert [q.source for q in dataset(path=path).questions()] == ["nq"]
+
+
+def test_a_truth_within_a_truth_is_read(tmp_path: Path) -> None:
+    for inner in ({"ground_truth": "Ida<|answer_split|>Oak"}, {"target": ["Ida", "Oak"]}, '{"target": ["Ida", "Oak"]}'):
+        record = records.deep_researcher(0) | {"reward_model": {"ground_truth": inner, "style": "rule"}}
+        (question,) = dataset(path=write(tmp_path / f"{len(str(inner))}.jsonl", record)).questions()
+        assert question.answers == ("Ida", "Oak")
+
+
 def test_what_cannot_be_asked_is_dropped_and_counted(tmp_path: Path) -> None:
     rows = [{**records.musique(i), "answerable": i % 2 == 0} for i in range(4)]
     found = dataset(type="musique", path=write(tmp_path / "set.jsonl", *rows)).reading()
@@ -241,6 +263,8 @@ def test_numbers_in_brackets_are_a_list_where_the_column_holds_lists(tmp_path: P
     kept = dataset(path=write(tmp_path / "texts.jsonl", *texts, both)).reading()
     assert kept.questions[3].answers == ("[1, 2.5]",)
     assert dict(kept.repaired) == {"a list of numbers in a text stays a text": 1}
+    few = dataset(path=write(tmp_path / "few.jsonl", *texts[:2], lists[2], both)).reading()
+    assert few.questions[3].answers == ("[1, 2.5]",)
 
 
 def test_ids_are_stable_unique_and_told(tmp_path: Path) -> None:
@@ -281,9 +305,11 @@ def test_sample_and_split_depend_on_the_question_alone(tmp_path: Path) -> None:
     assert len(parts[0] | parts[1]) == 400
     assert 70 < len(parts[1]) < 130
     assert parts[1] == {q.id for q in dataset(path=turned, split={"part": "test", "shares": shares}).questions()}
-    again = {"id": "other", "question": "Who built BRIDGE 7?", "golden_answers": ["x"]}
-    whole = dataset(path=write(tmp_path / "c.jsonl", *rows, again), split={"part": "test", "shares": shares})
-    assert ("other" in {q.id for q in whole.questions()}) == ("test_7" in parts[1])
+    again = [{"id": f"again_{i}", "question": f"Who built BRIDGE {i}?", "answer": "x"} for i in range(100)]
+    asked_again = dataset(path=write(tmp_path / "c.jsonl", *again), split={"part": "test", "shares": shares})
+    assert {q.id.removeprefix("again_") for q in asked_again.questions()} == {
+        str(i) for i in range(100) if f"test_{i}" in parts[1]
+    }
     said = dataset(path=write(tmp_path / "d.jsonl", *rows[:5]), sample={"count": 9}).inspect()
     assert said == "5 questions; read as flashrag; a sample of 9 was asked for"
     for wrong in ({"part": "dev"}, {"part": "test", "shares": {"test": 0}}, {"part": "test", "shares": {}}):

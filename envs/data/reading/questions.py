@@ -235,7 +235,7 @@ def read(adapter: Adapter) -> Reading:
         raise dropped.first or DataError(f"{adapter.place}: got no question, expected at least one")
     questions = chosen(list(kept.values()), adapter.split, adapter.sample)
     if not questions:
-        raise DataError(f"{adapter.place}: got no question in the part {adapter.split}, expected at least one")
+        raise DataError(f"{adapter.place}: got no question in this part of the split, expected at least one")
     parts = [
         f"read as {layout.name}" if adapter.type != layout.name else "",
         f"{nameless:,} without an id, named by their text" if nameless else "",

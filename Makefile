@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow check bench mutants wheel clean
+.PHONY: run test test-slow check bench mutants fuzz wheel clean
 
 run: $(READY)
 	$(BIN)/sdsearch train specs/sd_search.yaml --fresh
@@ -30,6 +30,10 @@ bench: $(READY)
 # Slow: about half an hour on one core, and it goes on where it was stopped.
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py
+
+# Damaged and hostile data files, fifty times as many as the suite tries.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 SDSEARCH_FUZZ=30000 $(BIN)/pytest -q tests/envs/data/test_fuzz.py
 
 wheel: $(READY)
 	rm -rf build dist

@@ -118,10 +118,11 @@ class Episode:
         return self._end(stop_reason, self.scorer.score(self.answer, self.question.answers))
 
     def metrics(self) -> dict[str, float]:
-        """Return the figures that every report needs."""
+        """Return the figures that every report needs; the recall of gold passages only where the question names any."""
         question, answer = self.question, self.answer
         gold, seen = set(question.gold), {h for t in self.turns for h in t.hits}
         queries = [t.text for t in self.turns if t.kind == "search"]
+        recall = {"gold_recall": len(gold & seen) / len(gold)} if gold else {}
         return {
             "exact_match": exact_match(answer, question.answers),
             "f1": f1(answer, question.answers),
@@ -129,8 +130,8 @@ class Episode:
             "repeated": float(len(queries) - len(set(queries))),
             "empty": float(sum(blank(t) for t in self.turns)),
             "invalid": sum(t.kind == "invalid" for t in self.turns) / max(1, len(self.turns)),
-            "gold_recall": len(gold & seen) / len(gold) if gold else 0.0,
             "no_answer": float(answer is None),
+            **recall,
         }
 
     def state(self) -> dict[str, Any]:

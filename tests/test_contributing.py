@@ -83,7 +83,7 @@ def objective(holds: str) -> Objective:
 
 
 def test_an_example_is_short_and_lies_in_the_folder_of_its_family() -> None:
-    assert sorted(NAMES) == ["anchor", "by_title", "first_search", "table", "tally"]
+    assert sorted(NAMES) == ["anchor", "by_title", "first_search", "quiz", "tally"]
     assert {name for name, _ in LINES} == {"credit", "study", "terms", "retriever", "data"}
     for file, source in FILES.items():
         assert (ROOT / file).parent.is_dir()

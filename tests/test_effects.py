@@ -438,6 +438,11 @@ def temperatures(experiment: Experiment) -> list[float]:
     return found
 
 
+def kept(experiment: Experiment) -> str:
+    """Return the numbers of the training questions."""
+    return "".join(q.id.removeprefix("q") for q in experiment.questions("train"))
+
+
 def places(experiment: Experiment) -> int:
     """Return the places of the cache after two turns in which one of two rows writes 16 tokens and the other 2.
 
@@ -536,6 +541,8 @@ REAL = (*ONE, "sampling.engine=transformers")
 SEARCH = "<search> a </search>|<answer> Rome </answer>"
 RIGHT, WRONG, LIMA = (f"<answer> {city} </answer>" for city in ("Rome", "Oslo", "Lima"))
 SEARCHING = (*ONE, says(SEARCH), "train.max_outage_rate=1")
+SAMPLED = ("data.train.sample={count: 2}",)
+PARTED = ("data.train.split={part: a, shares: {a: 1, b: 1}}",)
 SHUT = (*ONE, "environment.retriever.fails=999", "environment.patience.retries=0")
 CRITIC = (*ONE, "objective.credit=[gae]")
 STORED = (*ONE, "train.source={type: stored, run: {folder}/runs/Rome/0}")
@@ -982,6 +989,11 @@ ROWS = [
     ),
     Row("Train.max_outage_rate", "train.max_outage_rate=0.4", trouble, "", "50% of 40%", (*SHUT, says(RIGHT, SEARCH))),
     #
+    Row("Sample.count", "data.train.sample.count=3", kept, "03", "023", SAMPLED),
+    Row("Sample.seed", "data.train.sample.seed=1", kept, "03", "04", SAMPLED),
+    Row("Split.part", "data.train.split.part=b", kept, "03", "124", PARTED),
+    Row("Split.shares", "data.train.split.shares.a=9", kept, "03", "01234", PARTED),
+    Row("Split.seed", "data.train.split.seed=1", kept, "03", "0124", PARTED),
     Row(
         "Evaluate.questions",
         "evaluate.questions=3",

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sdsearch.cli import app
-from sdsearch.envs.data import jsonl
 from sdsearch.envs.data.jsonl import JsonlPassages
+from sdsearch.envs.data.reading import passages
 from sdsearch.inputs import inputs
 from sdsearch.learning.train import train
 from sdsearch.spec import load
@@ -23,6 +23,7 @@ def test_what_is_there_is_counted(spec: Path) -> None:
         "environment.retriever.corpus": "9 passages",
         "data.train": "5 questions",
         "data.test": "5 questions",
+        "data": "warning: 2 of the 2 test questions are asked in training too",
         "model": f"a tokeniser of 400 tokens; the longest of 10 prompts takes {needed}",
     }
     assert sorted(spec.parent.rglob("*")) == before
@@ -75,6 +76,6 @@ def test_of_a_large_file_the_beginning_is_read(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "corpus.jsonl"
     good = [json.dumps({"id": i, "contents": f"t\nx {i}"}) for i in range(5)]
     path.write_text("\n".join([*good, "no JSON"]))
-    monkeypatch.setattr(jsonl, "LARGE", 10)
-    monkeypatch.setattr(jsonl, "FIRST", 5)
+    monkeypatch.setattr(passages, "LARGE", 10)
+    monkeypatch.setattr(passages, "FIRST", 5)
     assert JsonlPassages(path=path).inspect() == "5 passages at the beginning of 0.0 GB"

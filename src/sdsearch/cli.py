@@ -109,6 +109,7 @@ def evaluate(spec: Spec, set: Set = None, as_json: Json = False) -> None:
 
     from sdsearch.learning.evaluate import evaluate as play
     from sdsearch.learning.processes import Processes
+    from sdsearch.rollout.evaluate import as_text, whole
 
     processes = Processes(Accelerator())
     figures, groups = play(experiment, processes)
@@ -119,8 +120,8 @@ def evaluate(spec: Spec, set: Set = None, as_json: Json = False) -> None:
         print_json({"name": experiment.name, "questions": len(groups), "figures": figures})
         return
     table = Table("figure", "mean", title=f"{experiment.name}: {len(groups)} questions")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:.3f}")
+    for name, value in whole(figures).items():
+        table.add_row(name, as_text(value))
     Console().print(table)
 
 

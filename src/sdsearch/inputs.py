@@ -26,6 +26,8 @@ def inputs(experiment: Experiment) -> Iterator[Finding]:
     """
     for where, part in parts(experiment):
         yield from _finding(where, part.inspect)
+    if experiment.data:
+        yield from _finding("data", partial(_both, experiment))
     for where, source in experiment.sources():
         if source.run is not None:
             yield from _finding(f"{where}.run", partial(_steps, source.run))
@@ -41,6 +43,14 @@ def _finding(where: str, look: Callable[[], str | None]) -> Iterator[Finding]:
     else:
         if found is not None:
             yield where, found, ""
+
+
+def _both(experiment: Experiment) -> str | None:
+    """Say how many questions are asked in training and in the test; nothing where files cannot be read: they say so."""
+    try:
+        return experiment.overlap()
+    except SdsearchError:
+        return None
 
 
 def _steps(run: Path) -> str:

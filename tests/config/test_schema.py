@@ -127,7 +127,10 @@ def test_types_descriptions_defaults_and_bounds_are_in_it() -> None:
     for family in ("credit", "term", "hint", "retriever", "agent", "dataset"):
         named = [definitions[c["$ref"].rpartition("/")[2]] for c in definitions[family]["anyOf"] if "$ref" in c]
         assert sorted(n for d in named for n in d["properties"]["type"]["enum"]) == known(FAMILIES[family])
-        assert all(d["properties"]["type"]["description"] and d["required"][0] == "type" for d in named)
+        assert all(d["properties"]["type"]["description"] for d in named)
+        default = FAMILIES[family].default
+        unnamed = [d["properties"]["type"]["enum"] for d in named if d["required"][0] != "type"]
+        assert unnamed == ([[default]] if default in ("auto",) else []), "only the default may leave `type` out"
     steps = definitions["Train"]["properties"]["steps"]
     assert (steps["default"], steps["anyOf"]) == (100, [{"minimum": 1, "type": "integer"}, {"type": "null"}])
     group = definitions["Train"]["properties"]["group"]

@@ -55,7 +55,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         ('"text": "Where is place 0?", ', "", "question.text"),
         ('"stop_reason":', '"finish": 1, "stop_reason":', "trajectories.0.finish"),
         ('"role": "prompt"', '"role": "prompt", "mask": []', "trajectories.0.segments.0.mask"),
-        ('"gold": ["p0"]', '"gold": ["p0"], "source": ""', "question.source"),
+        ('"gold": ["p0"]', '"gold": ["p0"], "origin": ""', "question.origin"),
     ],
 )
 def test_what_is_wrong_in_a_line_is_named(tmp_path: Path, old: str, new: str, where: str) -> None:

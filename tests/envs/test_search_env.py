@@ -102,7 +102,6 @@ def test_an_episode() -> None:
             "repeated": 0.0,
             "empty": 0.0,
             "invalid": 0.0,
-            "gold_recall": 0.0,
             "no_answer": 0.0,
         },
     }

@@ -135,9 +135,9 @@ def test_a_hint_that_just_fits(tiny: Policy) -> None:
     opening, whole = (len(rows.trajectories[0].segments[0].tokens), len(rows.trajectories[0].tokens))
     first = rows.at(rows.trajectory == 0)
     need = whole - opening + len(tiny.codec.prompt("one two\n" + rows.trajectories[0].segments[0].text))
-    tiny.model.config.max_position_embeddings = need
+    tiny.attention.positions = need
     score(tiny, first, ["one two\n", None, None, None])
-    tiny.model.config.max_position_embeddings = need - 1
+    tiny.attention.positions = need - 1
     with pytest.raises(ContextError, match=f"take {need} tokens and the model has {need - 1} positions"):
         score(tiny, first, ["one two\n", None, None, None])
 

@@ -45,6 +45,15 @@ def test_an_environment_has_figures_of_its_own() -> None:
     assert held_out.rows == (("reward", (0.5, 0.5)), ("guesses", (3.0, 3.0)))
 
 
+def test_a_figure_that_the_data_cannot_say_is_a_dash() -> None:
+    without = {name: value for name, value in FIGURES.items() if name != "gold_recall"}
+    out = io.StringIO()
+    show([{"step": 0, "evaluate": without}], Console(file=out, width=80))
+    (row,) = [line for line in out.getvalue().splitlines() if "recall of gold" in line]
+    assert row.count(" - ") == 3
+    assert "nan" not in out.getvalue()
+
+
 def test_split_is_the_mean_over_steps_and_the_rest() -> None:
     parts = split(METRICS)
     assert {k: parts[k] for k in ("generate", "retrieve", "score", "train")} == {

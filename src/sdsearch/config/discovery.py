@@ -175,4 +175,5 @@ def remedy(package: str) -> str:
         )
     except PackageNotFoundError:
         extras = []
+    extras = [extra for extra in extras if extra != "dev"]
     return f"pip install 'sdsearch[{extras[0]}]'" if extras else f"pip install {root}"

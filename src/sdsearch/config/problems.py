@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from sdsearch.config.component import Readers, Settings
+from sdsearch.config.component import Component, Readers, Settings, families, resolve
 from sdsearch.config.document import Node, Path, Place, written
 from sdsearch.config.words import quoted, suggest
 
@@ -120,6 +120,18 @@ def find(loc: Sequence[str | int], kind: str, root: Node, data: Any, readers: Re
     return Site(path, place, owners, forks)
 
 
+def by_default(name: str, owners: list[type[Settings]]) -> str:
+    """Return a clause on the member that a family takes by default, if it has a key that another one has not.
+
+    A mapping without `type` that is laid upon one with a `type` keeps that.
+    """
+    for family in {o.family for o in owners if issubclass(o, Component) and o.default}:
+        default = families()[family].default
+        if name in resolve(families()[family], default).model_fields:
+            return f"; `type: {default}` has it: with that beside it, this replaces what it is laid upon"
+    return ""
+
+
 def describe(fault: Fault, raw: Mapping[str, Any], site: Site) -> None:
     """Add the reason of one error to what is known of its place."""
     kind, message = raw["type"], raw["msg"]
@@ -130,7 +142,7 @@ def describe(fault: Fault, raw: Mapping[str, Any], site: Site) -> None:
         # Where `base` or `kind` is itself unknown (an arm of a study), it is not what was expected.
         words = [*fields, *(TOP if len(site.path) == 1 and name not in TOP else ())]
         choice = f", expected {'one of ' if words else ''}{', '.join(words) or 'none'}" if site.owners else ""
-        fault.messages.append(f"unknown key{choice}{suggest(name, words)}")
+        fault.messages.append(f"unknown key{choice}{suggest(name, words) or by_default(name, site.owners)}")
     elif kind == "missing":
         description = fields[name].description if name in fields else None
         fault.messages.append(": ".join(filter(None, ("missing", " ".join((description or "").split())))))

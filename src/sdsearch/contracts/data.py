@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from sdsearch.config.component import Component
 from sdsearch.core.question import Passage, Question
+from sdsearch.errors import DataError
 
 
 class Dataset(Component):
     """Gives questions, in a fixed order."""
 
     family: ClassVar[str] = "dataset"
+    default: ClassVar[str] = "auto"
 
     def inspect(self) -> str | None:
-        return f"{len(self.questions()):,} questions"
+        return "; ".join(filter(None, (f"{len(self.questions()):,} questions", self.remark())))
+
+    def remark(self) -> str:
+        """Return what reading repaired and left out, and why; "" when there is nothing to say."""
+        return ""
+
+    def paragraphs(self) -> Iterable[Passage]:
+        """Return the paragraphs that come with the questions, an id once or more. Raises `DataError` without any."""
+        raise DataError(
+            f"the data set {self.type} comes without paragraphs, expected one that has them, such as hotpotqa, "
+            "two_wiki or musique; a corpus of its own is `corpus: {path: ...}`"
+        )
 
     @abstractmethod
     def questions(self) -> Sequence[Question]:
@@ -27,6 +40,7 @@ class Corpus(Component):
     """Gives the passages that a retriever searches."""
 
     family: ClassVar[str] = "corpus"
+    default: ClassVar[str] = "auto"
 
     def inspect(self) -> str | None:
         return f"{len(self.passages()):,} passages"

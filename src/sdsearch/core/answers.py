@@ -1,4 +1,7 @@
-"""How an answer compares with the accepted ones: exact match and F1, as in SQuAD; and what gives one away.
+"""How an answer compares with the accepted ones: exact match and F1, as in SQuAD, cover-EM; and what gives one away.
+
+The rules are made for English. "der" and "le" are no articles here, accents and full-width digits count, and where
+words are not parted by spaces, as in Chinese or Japanese, F1 is 1 or 0, as exact match is.
 
 A query that names the answer tells a teacher as much as the answer does: that it then knows better is no hindsight.
 """
@@ -47,6 +50,17 @@ def overlap(given: Counter[str], accepted: Counter[str]) -> float:
     """Return the F1 of two bags of words: the harmonic mean of precision and recall."""
     total = given.total() + accepted.total()
     return 2 * (given & accepted).total() / total if total else 0.0
+
+
+def cover_exact_match(answer: str | None, answers: Sequence[str]) -> float:
+    """Return 1.0 when the normalised `answer` holds one of `answers`, normalised, else 0.0; None scores 0.0.
+
+    The field's cover-EM (also sub-EM; Search-R1, R1-Searcher). Its hazards: it looks for characters and not for words,
+    so that "know" holds "no" and "2017" holds "1"; and an answer that lists all that may be right is right. It is a
+    figure beside exact match, and no reward to train on: the policy would learn to write long answers.
+    """
+    given = normalize_answer(answer or "")
+    return float(bool(given) and any(known in given for known in map(normalize_answer, answers) if known))
 
 
 def correct(trajectory: Trajectory, by: Literal["f1", "exact_match"] = "f1", above: float = 0.0) -> bool:

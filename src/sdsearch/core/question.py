@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +38,10 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of a question's decomposition: ask for an `attribute` of an `entity`, find `passage`, read `answer`."""
+    """One step of a question's decomposition: ask for an `attribute` of an `entity`, find `passage`, read `answer`.
+
+    A step that is a question in words has no `entity`, and one whose passage the data do not name has no `passage`.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -48,12 +53,12 @@ class Hop:
     @property
     def query(self) -> str:
         """The plainest query for this step."""
-        return f"{self.entity} {self.attribute}"
+        return f"{self.entity} {self.attribute}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an episode is about. `gold` holds the ids of the passages that suffice to answer."""
+    """What an episode is about. `gold` holds the ids of the passages that suffice, `source` names the data set."""
 
     __pydantic_config__ = STRICT
 
@@ -63,6 +68,18 @@ class Question:
     gold: tuple[str, ...] = ()
     hops: tuple[Hop, ...] = ()
     kind: str = ""
+    source: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The words of the text, in lower case: two questions with the same are the same question."""
+        return " ".join(re.findall(r"\w+", self.text.casefold()))
+
+
+def asked_again(train: Iterable[Question], test: Iterable[Question]) -> int:
+    """Return how many questions of `test` are in `train` too, by their words."""
+    known = {q.asked for q in train} - {""}
+    return sum(q.asked in known for q in test)
 
 
 def seeded(count: int) -> tuple[Question, ...]:

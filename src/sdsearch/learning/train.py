@@ -38,8 +38,8 @@ def loop(trainer: Trainer) -> Run:
     run, experiment, settings, done = trainer.run, trainer.experiment, trainer.settings, trainer.first
     ends = {stage.last for stage in experiment.stages}
     with Bars() as bars, Interrupt(bars.say) as interrupt:
-        if trainer.note:
-            bars.say(f"note: {trainer.note}")
+        for note in trainer.notes:
+            bars.say(note)
         last = done == experiment.steps or trainer.exhausted
         evaluated = {m["step"] for m in run.metrics() if "evaluate" in m}
         if done not in evaluated and (last or done in {0, *ends} or due(done, settings.evaluate_every)):

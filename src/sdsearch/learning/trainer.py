@@ -83,7 +83,9 @@ class Trainer:
         self.sampler, self.synced = model.sampler, 0
         self.env_factory = experiment.environment.open()
         prompts = [longest_prompt(self.env_factory, model.codec, each) for each in (self.questions, self.held_out)]
-        self.note = preflight(experiment, model, self.learner.policy.positions, *prompts)
+        self.notes = experiment.remarks()
+        if note := preflight(experiment, model, self.learner.policy.positions, *prompts):
+            self.notes.append(f"note: {note}")
         self.run = Run(experiment.folder, experiment)
         self.sources = self.opened(model)
         self.run = processes.attempt(lambda: Run.begin(experiment, resume, fresh) if processes.main else self.run)

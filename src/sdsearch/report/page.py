@@ -20,6 +20,7 @@ from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.monitoring.labels import ends
 from sdsearch.report.charts import charts
 from sdsearch.report.table import outcome, split
+from sdsearch.rollout.evaluate import as_text
 from sdsearch.runs import checkpoint, provenance
 from sdsearch.runs.folder import Run, replace
 from sdsearch.runs.stored_run import StoredRun
@@ -116,7 +117,7 @@ def template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": Markup, "clip": clip}
+    environment.filters |= {"svg": Markup, "clip": clip, "as_text": as_text}
     return environment.get_template("report.html.j2")
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sdsearch.monitoring.labels import ends
-from sdsearch.rollout.evaluate import FIGURES
+from sdsearch.rollout.evaluate import FIGURES, as_text, whole
 
 LABELS = {
     "exact_match": "exact match",
@@ -40,7 +40,7 @@ def outcome(metrics: Sequence[Mapping[str, Any]]) -> Outcome | None:
     when = {"before": min(evaluations)}
     when |= {f"phase {phase}": step for phase, step in phase_ends(metrics) if step in evaluations}
     when = when if len(when) > 1 else when | {"after": max(evaluations)}
-    first = evaluations[when["before"]]
+    first = whole(evaluations[when["before"]])
     names = [f for f in FIGURES if f in first] or list(first)
     columns = [evaluations[step] for step in when.values()]
     rows = ((LABELS.get(f, f), tuple(column.get(f, nan) for column in columns)) for f in names)
@@ -70,7 +70,7 @@ def show(metrics: Sequence[Mapping[str, Any]], console: Console) -> None:
         for name in ("", *held_out.when, "change"):
             table.add_column(name, justify="left" if not name else "right")
         for name, values in held_out.rows:
-            table.add_row(name, *(f"{value:.3f}" for value in values), f"{values[-1] - values[0]:+.3f}")
+            table.add_row(name, *map(as_text, values), as_text(values[-1] - values[0], "{:+.3f}"))
         console.print(table)
     if effects := ends(metrics):
         labels = Table(title="does the teacher read its hint? label effect, nats a query")

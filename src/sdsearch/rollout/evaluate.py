@@ -20,6 +20,19 @@ def headline(figures: Mapping[str, float]) -> str:
     return "exact_match" if "exact_match" in figures else "reward"
 
 
+def whole(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures of an evaluation, NaN for what searches are judged by and the data cannot say.
+
+    Without gold passages there is no recall of them, which is another thing than a recall of 0.
+    """
+    return {**figures, **{f: float("nan") for f in FIGURES if "exact_match" in figures and f not in figures}}
+
+
+def as_text(value: float, form: str = "{:.3f}") -> str:
+    """Return a figure as a table shows it: a dash for NaN."""
+    return "-" if value != value else form.format(value)
+
+
 def evaluate(
     env_factory: EnvFactory,
     session: AgentSession,

@@ -18,7 +18,7 @@ from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.engine import Model, Sampling
 from sdsearch.contracts.environment import Environment
-from sdsearch.core.question import Question, seeded
+from sdsearch.core.question import Question, asked_again, seeded
 from sdsearch.crediting.incompatible import alone
 from sdsearch.monitoring.limits import Monitors
 from sdsearch.spec.faults import Faults, Where, misfits, objections, unasked, unphased
@@ -119,6 +119,18 @@ class Experiment(Settings):
             return (self.data.train if split == "train" else self.data.test).questions()
         every, held_out = seeded(self.environment.seeds or 0), self.evaluate.questions
         return every[:-held_out] if split == "train" else every[-held_out:]
+
+    def overlap(self) -> str | None:
+        """Say how many questions of the test are asked in training too; None: not one."""
+        train, test = self.questions("train"), self.questions("test")[: self.evaluate.questions]
+        again = asked_again(train, test)
+        return f"warning: {again:,} of the {len(test):,} test questions are asked in training too" if again else None
+
+    def remarks(self) -> list[str]:
+        """Return what reading the data repaired and left out, and whether a question is in training and in the test."""
+        parts = {"train": self.data.train, "test": self.data.test} if self.data else {}
+        said = [f"note: data.{name}: {remark}" for name, part in parts.items() if (remark := part.remark())]
+        return said + ([again] if (again := self.overlap()) else [])
 
     @property
     def untrainable(self) -> str | None:

@@ -226,11 +226,12 @@ def check_dataset(dataset: Dataset, passages: Sequence[Passage] = ()) -> None:
             sound = isinstance(texts, tuple) and all(isinstance(t, str) and t.strip() for t in texts)
             assert sound, f"{q.id!r}: got the {name} {texts!r:.80}, expected a tuple of texts that are not blank"
         assert q.answers, f"{q.id!r}: got no answers, expected at least one"
-        strange = {h.passage for h in q.hops} - set(q.gold)
+        strange = {h.passage for h in q.hops} - {*q.gold, ""}
         assert not strange, f"{q.id!r}: got hops through {sorted(strange)}, expected passages that are in `gold`"
         missing = [i for i in q.gold if known and i not in known]
         assert not missing, f"{q.id!r}: got the gold passages {missing}, expected ids of the corpus"
-        silent = [h for h in q.hops if known and not (h.entity in known[h.passage] and h.answer in known[h.passage])]
+        told = [h for h in q.hops if known and h.passage]
+        silent = [h for h in told if not (h.entity in known[h.passage] and h.answer in known[h.passage])]
         assert not silent, f"{q.id!r}: got {silent[:1]}, expected a passage that holds its entity and its answer"
 
 

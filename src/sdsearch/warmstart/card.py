@@ -55,7 +55,11 @@ def card(settings: WarmStart, made: Mapping[str, float], found: Mapping[str, Est
         f"| {judged.questions} held-out questions, {judged.group} attempts each, temperature "
         f"{settings.sampling.temperature} | | 95 % |",
         "|---|---|---|",
-        *(f"| {label} | {found[name].value:.3f} | {ends(found[name])} |" for name, label in LABELS.items()),
+        *(
+            f"| {label} | {found[name].value:.3f} | {ends(found[name])} |"
+            for name, label in LABELS.items()
+            if name in found
+        ),
         "",
         "Intervals are t intervals over questions. A label effect says how much better the block fits the outcome of",
         "an attempt with true labels than with every label turned round: 0 is a model that does not read them.",

@@ -63,6 +63,8 @@ def test_thoughts_by_hand() -> None:
     assert figures["thought_repetition"] == pytest.approx((1 / 3 + 3 / 4) / 2)
     assert figures["thought_tokens"] == pytest.approx((4 + 5 + 0 + 7 + 3) / 5)
     assert "thought_repetition" not in behaviour([Group(QUESTION, (thinking("abc", "abc"),))])
+    # A policy that does not think has a slip now and then, which repeats itself as slips do.
+    assert "thought_repetition" not in behaviour([Group(QUESTION, (thinking("aaaaaaa"), thinking("a"), thinking("")))])
 
 
 def test_the_share_that_is_credited_with_nothing() -> None:

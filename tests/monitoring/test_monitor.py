@@ -126,6 +126,12 @@ def test_noisy_figures_are_averaged() -> None:
     assert said(Monitor(limits), [0.5, 0.5, 0.9, 0.9, 0.9, 0.9]) == []  # at the limit is not beyond it
 
 
+def test_slips_of_a_policy_that_does_not_think_are_not_watched() -> None:
+    for start, steps in ((3.9, []), (4.0, [4])):
+        assert said(Monitor(Monitors(window=2)), [start, start, 0.1, 0.1, 0.1], "thought_tokens") == steps
+        assert said(Monitor(Monitors(window=2)), [start, start, 20.0, 20.0], "thought_tokens") == steps
+
+
 def test_some_figures_are_compared_with_the_start() -> None:
     monitor = Monitor(Monitors(window=2, entropy_high=1.4))
     assert said(monitor, [2.0, 4.0, 4.0], "entropy") == []  # start 3, mean 4

@@ -20,6 +20,8 @@ class Watch(NamedTuple):
     """Values that are averaged before they are judged; 0: `Monitors.window`."""
     relative: bool = False
     """Whether the limit is a multiple of the figure at the start of the run."""
+    least: float = 0.0
+    """What the figure must have been at the start, if it is relative: a multiple of next to nothing means nothing."""
 
 
 MISMATCH = (
@@ -27,6 +29,9 @@ MISMATCH = (
     "one model: every ratio is wrong from the start. Give both the same weights, dtype, temperature and chat template; "
     "where a small difference must stay, set `correction: 2` on the policy gradient."
 )
+
+THOUGHTS = 4.0
+"""Tokens of thought per turn below which a policy is one that does not think, and has a slip now and then."""
 
 DEAF = (
     "The teacher does not react to the labels of its hint (or, of one without labels, to whose hint it is): what is "
@@ -167,6 +172,7 @@ WATCHES = (
         "The policy hardly thinks any more, which long runs on search agents do before they collapse. Read the newest "
         "file in trajectories/; lower train.learning_rate, or hold the policy with the term `kl`.",
         relative=True,
+        least=THOUGHTS,
     ),
     Watch(
         "thought_high",
@@ -175,6 +181,7 @@ WATCHES = (
         "Thoughts grow without need, at the cost of turns that are cut off. Read the newest file in trajectories/; "
         "limit sampling.max_new_tokens, or take the credit `overlong`.",
         relative=True,
+        least=THOUGHTS,
     ),
     Watch(
         "thought_repetition",

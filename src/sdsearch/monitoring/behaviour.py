@@ -27,7 +27,7 @@ def behaviour(groups: Sequence[Group]) -> dict[str, float]:
     "tokens", "model_tokens", "turns": per episode: all tokens of its context, those that were sampled, its actions;
     "thought_tokens", per turn: the sampled tokens that are thought;
     "thought_repetition": the share of the runs of 4 tokens in an episode's thoughts that stand in them before, its mean
-    over the episodes that have thoughts so long; left out where none has;
+    over the episodes that have thoughts so long; left out where fewer than half have, whose thoughts are slips;
     "entropy", in nats: the mean of -log p over the sampled tokens, an unbiased estimate of the sampler's mean entropy
     over all groups, those without contrast included; left out where nothing was sampled.
     """
@@ -66,7 +66,7 @@ def thinking(kept: Sequence[Trajectory]) -> dict[str, float]:
     shares = [1 - len(set(own)) / len(own) for own in runs if own]
     return {
         "thought_tokens": sum(map(len, every)) / max(1, len(every)),
-        **({"thought_repetition": sum(shares) / len(shares)} if shares else {}),
+        **({"thought_repetition": sum(shares) / len(shares)} if 2 * len(shares) >= max(1, len(kept)) else {}),
     }
 
 

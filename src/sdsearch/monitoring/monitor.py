@@ -71,7 +71,9 @@ class Monitor:
             text = f"{name} is {newest}, expected a finite number"
             return Notice(watch.limit, name, newest, f"{text}. {watch.advice}") if count == 1 else None
         value, start = self.mean(name, count), self.start(name) if watch.relative else 1.0
-        if value is None or not start or not (value / start > limit if watch.above else value / start < limit):
+        if value is None or not start or start < watch.least:
+            return None
+        if not (value / start > limit if watch.above else value / start < limit):
             return None
         text = f"{name} is {value:.3g}" + (f", the mean of the last {count} values" if count > 1 else "")
         text += f", and was {start:.3g} at the start" if watch.relative else ""

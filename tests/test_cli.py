@@ -100,10 +100,10 @@ def test_check_takes_specs_of_several_kinds(folder: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     runs = "# runs parts:Capitals\n# runs parts:Atlas\n"
     assert f"---\n# warm.yaml\n{runs}kind: warmstart\nname: capitals\n" in done.stdout
-    wrong = run("check", "warm.yaml", "--set", "cloning.epocs=2", "--set", "kind=warmstart")
+    wrong = run("check", "warm.yaml", "--set", "cloning.grup=2", "--set", "kind=warmstart")
     assert wrong.exit_code == 1
-    assert wrong.stderr.startswith("--set cloning.epocs=2: cloning.epocs: unknown key, expected one of ")
-    assert wrong.stderr.endswith('; did you mean "epochs"?\n')
+    assert wrong.stderr.startswith("--set cloning.grup=2: cloning.grup: unknown key, expected one of ")
+    assert wrong.stderr.endswith('; did you mean "group"?\n')
     trained = run("train", "warm.yaml")
     assert (trained.exit_code, trained.stderr) == (1, 'warm.yaml:1:7: kind: got "warmstart", expected "experiment"\n')
 

@@ -175,7 +175,7 @@ def test_the_command_that_an_error_gives_goes_on(spec: Path) -> None:
 
 def test_a_checkpoint_from_another_run_is_refused(spec: Path) -> None:
     _, folder = trained(spec)
-    other = load(spec, ["name=other", "seed=1"])
+    other = load(spec, ["name=other", "seed=1", "train.tokens_per_batch=512"])
     run = Run.begin(other)
     shutil.copytree(folder / "checkpoints", run.checkpoints)
     with pytest.raises(

@@ -91,10 +91,10 @@ def test_an_answer_that_just_fits_behind_its_episode(tiny: Policy) -> None:
     """The longest is the second answer, after all that was seen."""
     played = told(tiny, "Q ", "<search> a </search>", " found b ", answered=False)
     need = len(played.tokens) + len(tiny.codec.encode(GRAMMAR.write("answer", "Old Rome")))
-    tiny.model.config.max_position_embeddings = need
+    tiny.attention.positions = need
     (found,) = probe(tiny).answer_logprobs([Group(QUESTION, (played,))])
     assert np.isfinite(found).all()
-    tiny.model.config.max_position_embeddings = need - 1
+    tiny.attention.positions = need - 1
     with pytest.raises(ContextError, match=f"take {need} tokens and the model has {need - 1} positions"):
         probe(tiny).answer_logprobs([Group(QUESTION, (played,))])
 

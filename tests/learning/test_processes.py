@@ -141,7 +141,9 @@ def test_two_processes_take_the_steps_of_one_on_stored_groups(spec: Path) -> Non
         for alone, together in pairs:
             assert alone.keys() == together.keys()
             for name, figure in alone.items():
-                assert together[name] == pytest.approx(figure, rel=2e-4, abs=2e-5, nan_ok=True), name
+                # How far the policy is from the one that played: nothing for one process, Adam's rounding for two.
+                slack = 1e-3 if name.startswith("stale") else 2e-5
+                assert together[name] == pytest.approx(figure, rel=2e-4, abs=slack, nan_ok=True), name
     for step in (1, 2):
         columns = [Run.open(f).columns(step) for f in (one, two)]
         assert columns[0].sampled == columns[1].sampled

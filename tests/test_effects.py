@@ -603,7 +603,7 @@ def factors(seen: Seen) -> list[float]:
 
 def limit(name: str, figure: str, least: bool = False, relative: bool = False) -> Row:
     """Return the row of a limit, from above or below: a figure of 0.5, or 2 times its start, lies between two."""
-    low, high, values = (1.5, 2.5, (1.0, 2.0)) if relative else (0.25, 0.75, (0.5, 0.5, 0.5))
+    low, high, values = (1.5, 2.5, (10.0, 20.0)) if relative else (0.25, 0.75, (0.5, 0.5, 0.5))
     first, second = (high, low) if least else (low, high)
     crossed = [2] if relative else [3] if figure.startswith("grad_ratio") else [1]
     given = ("monitors.window=1", f"monitors.{name}={first}")

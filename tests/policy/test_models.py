@@ -384,6 +384,15 @@ def test_which_models_run_is_as_the_docs_say() -> None:
     assert TABLE.read_text().partition(BEGIN)[2].partition(END)[0] == table()
 
 
+@pytest.mark.parametrize("error", [MemoryError, torch.OutOfMemoryError])
+def test_want_of_memory_is_no_fault_of_the_model(tiny: Policy, error: type[Exception]) -> None:
+    def way() -> None:
+        raise error
+
+    with pytest.raises(error):
+        agreement.attempt(tiny, "its own forward pass", way)
+
+
 if __name__ == "__main__":
     before, _, rest = TABLE.read_text().partition(BEGIN)
     TABLE.write_text(before + BEGIN + table() + END + rest.partition(END)[2])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from sdsearch.errors import DataError
 from sdsearch.warmstart.command import build
 from sdsearch.warmstart.spec import Shape
 
@@ -52,3 +53,8 @@ def test_it_needs_a_head_that_shares_its_keys_with_one_that_copies() -> None:
         Shape(labels=("Correct", "Incorrect"), induction_heads=0)
     with pytest.raises(ValidationError, match="shares its keys with one that copies"):
         Shape(labels=("Correct", "Incorrect"), kv_heads=None)
+
+
+def test_labels_that_begin_alike_are_refused() -> None:
+    with pytest.raises(DataError, match="labels Correct and Correctly begin with the same token"):
+        build(Shape(vocabulary=600, labels=("Correct", "Correctly")), TEXT)

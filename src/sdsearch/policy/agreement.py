@@ -213,9 +213,11 @@ def rounding(policy: Any) -> float:
 
 
 def attempt(policy: Any, what: str, way: Callable[[], Any]) -> Any:
-    """Run a model in a way; whatever it raises there is the reason why it is refused."""
+    """Run a model in a way; whatever it raises there, but for want of memory, is the reason why it is refused."""
     try:
         return way()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         taken = inspect.signature(policy.decoder.forward).parameters
         lacks = [name for name in TAKEN if name not in taken]

@@ -15,6 +15,7 @@ import torch
 from sdsearch.agents.policy import PolicyAgent
 from sdsearch.contracts.engine import Model
 from sdsearch.core.trajectory import Group
+from sdsearch.errors import DataError
 from sdsearch.learning.teachers import Teachers, logprobs
 from sdsearch.policy.codec import TokenizerCodec
 from sdsearch.policy.policy import Policy, language_model
@@ -75,6 +76,10 @@ def build(shape: Shape, texts: Sequence[str]) -> Policy:
     codec = TokenizerCodec(wrapped)
     if shape.labels:
         right, wrong = (codec.encode(label)[0] for label in shape.labels)
+        if right == wrong:
+            raise DataError(
+                f"the labels {' and '.join(shape.labels)} begin with the same token: a head can't tell them"
+            )
         listen(model, (right, wrong), shape.induction_heads)
     return Policy(model, codec)
 

@@ -30,47 +30,15 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from gpu_job import Job
 from gpu_step import SEED, SHAPE, SMOL, SPECS, STEP, step
 from gpu_table import table
-from pydantic_core import to_json
 
 RUN = {"GRPO": "tiers/two_hop.yaml", "SD-Search": "tiers/two_hop_sd_search.yaml"}
 PARTS = {"machine": 0.08, f"step/{SEED}": 0.1, f"step/{SHAPE}": 0.13, f"step/{SMOL}": 0.13, "labels": 0.2}
 """The parts before the runs, and their shares of the minutes."""
-TINY = (
-    "environment.retriever={type: bm25, corpus: {type: atlas}}",
-    "sampling.max_new_tokens=16",
-    "train={steps: 1, questions: 2, group: 3}",
-    "evaluate.questions=4",
-)
-
-
-class Job(NamedTuple):
-    """What a process does."""
-
-    part: str
-    options: argparse.Namespace
-    until: float
-    """When it should be done, in seconds of `time.monotonic`."""
-    arm: str = ""
-    seed: int = 0
-
-    @property
-    def settings(self) -> list[str]:
-        """What every spec is loaded with."""
-        where = [f"environment.retriever.path={self.options.index}"] if self.options.index else []
-        tiny = TINY if self.options.tiny else ()
-        return [*where, f"model.device={self.options.device}", *tiny, *self.options.set]
-
-    def tell(self, **figures: Any) -> None:
-        """Print a line of figures and keep it."""
-        about = {"arm": self.arm, "seed": self.seed} if self.arm else {}
-        line = to_json({"part": self.part, **about, **figures}, inf_nan_mode="null").decode()
-        print(line, flush=True)
-        with (self.options.out / "figures.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from gpu import Job
+    from gpu_job import Job
 
     from sdsearch.core.trajectory import Group
     from sdsearch.policy.codec import TokenizerCodec

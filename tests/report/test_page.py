@@ -1,17 +1,21 @@
 """The page of a run: whole at any step, small, and whatever the model wrote stays text."""
 
 import json
+import re
 from html.parser import HTMLParser
+from math import isfinite, nan
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sdsearch.cli import app
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn, write_groups
 from sdsearch.errors import DataError
-from sdsearch.report.charts import POINTS, charts, lines, thin
+from sdsearch.report.charts import POINTS, charts, draw, lines, thin
 from sdsearch.report.page import CHARACTERS, LIMIT, clip, page, spread
 
 EVIL = """<script>alert("1")</script>' onload="x" </pre></details> $\\frac$ {{ 7 * 7 }} &amp;"""
@@ -117,7 +121,38 @@ def test_each_figure_is_drawn_once() -> None:
     main, other = charts([{"step": 1, "train": {"loss": 1.0, "entropy": 2.0, "new/figure": 3.0}, "seconds": {}}])
     assert [c.title for c in main] == ["loss", "entropy, nats"]
     assert [c.title for c in other] == ["train/new/figure"]
-    assert all("currentColor" in c.svg for c in (*main, *other))
+    assert [line.name for line in main[0].lines] == ["loss"]
+
+
+def test_a_line_is_where_its_values_are() -> None:
+    picture = draw("loss", {"train/loss": [(0, 1.0), (1, 3.0), (2, nan), (4, 1.0)]}, ends=[2, 9])
+    (line,) = picture.lines
+    points = [tuple(map(float, point[1:].split())) for point in re.findall(r"[ML][^ML]+", line.path)]
+    assert [command for command in line.path if command in "ML"] == ["M", "L", "M"], "a gap where there is no number"
+    assert [x for x, _ in points] == [picture.left, (3 * picture.left + picture.right) / 4, picture.right]
+    (_, low), (_, high), (_, last) = points
+    assert low == last > high, "a picture's units run down"
+    up = {mark.text: mark.at for mark in picture.up}
+    assert (up["1"], up["3"]) == (low, high)
+    assert [mark.text for mark in picture.across] == ["0", "1", "2", "3", "4"]
+    assert picture.ends == ((picture.left + picture.right) / 2,)
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=40), st.integers(0, 10**6))
+def test_whatever_the_values_are_lines_and_marks_stay_in_the_picture(values: list[float], start: int) -> None:
+    picture = draw("x", {"x": [(start + i, v if isfinite(v) else nan) for i, v in enumerate(values)]})
+    points = [
+        [float(v) for v in point[1:].split()]
+        for line in picture.lines
+        for point in re.findall(r"[ML][^ML]+", line.path)
+    ]
+    assert len(points) == sum(map(isfinite, values))
+    assert all(picture.left <= x <= picture.right and picture.top <= y <= picture.bottom for x, y in points)
+    assert all(picture.left <= mark.at <= picture.right for mark in picture.across)
+    assert all(picture.top <= mark.at <= picture.bottom for mark in picture.up)
+    for axis in (picture.across, picture.up):
+        assert 0 < len({mark.text for mark in axis}) == len(axis) < 12
+    assert all(float(mark.text).is_integer() for mark in picture.across)
 
 
 def test_the_sample_is_spread_and_texts_are_cut() -> None:

@@ -1,8 +1,7 @@
-"""The figures of a run as line charts: SVG in a page, in the page's own text colour, and its learning curve as PNG."""
+"""The figures of a run as line charts, which a page draws in its own colours, and its learning curve as PNG."""
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
@@ -15,26 +14,46 @@ from sdsearch.rollout.evaluate import headline
 POINTS = 400
 """Most points of a line: a long run is thinned evenly, its last step stays."""
 COLOURS = ("#c2452d", "#2f7fb8", "#4a9a5b", "#b5852a", "#8a63b5", "#2a9d98", "#c06a9a", "#7d8791")
-INK = "#010203"
-"""Stands for the page's text colour until the picture is drawn."""
+DOTS = 30
+"""Below so many points each of a line is marked."""
+
+FAR = 1e300
+"""What is drawn farther out than this would overflow."""
 
 Line = list[tuple[int, float]]
 
 
-class Label(NamedTuple):
-    """A line of a chart: its name, its colour and its last value."""
+class Drawn(NamedTuple):
+    """A line of a chart: its name, its colour, its last value, and its paths in SVG; `dots` is empty for a long one."""
 
     name: str
     colour: str
     last: float
+    path: str
+    dots: str
+
+
+class Mark(NamedTuple):
+    """Where an axis is marked, in the picture's units, and with what."""
+
+    at: float
+    text: str
 
 
 class Chart(NamedTuple):
-    """One picture and what its lines are."""
+    """One picture: its lines between `left`, `top`, `right` and `bottom`, the marks of its axes, where phases end."""
 
     title: str
-    svg: str
-    labels: tuple[Label, ...]
+    width: int
+    height: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+    lines: tuple[Drawn, ...]
+    across: tuple[Mark, ...]
+    up: tuple[Mark, ...]
+    ends: tuple[float, ...]
 
 
 FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
@@ -76,39 +95,62 @@ def charts(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[Chart], list[Char
 
 
 def draw(title: str, chosen: Mapping[str, Line], ends: Sequence[int] = (), small: bool = False) -> Chart:
-    """Draw lines over steps, and where phases end; the names of the lines are left to the page."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+    """Draw lines over steps, and where phases end.
+
+    A drawing library would take ten milliseconds a picture, for dozens of them whenever a page is written; it is asked
+    where to put the marks, which is the hard part.
+    """
+    width, height, left, top, right, bottom = (216, 94, 36, 8, 210, 76) if small else (330, 170, 40, 8, 324, 150)
+    shown = {name: thin(line) for name, line in chosen.items()}
+    values = [min(max(v, -FAR), FAR) for line in shown.values() for _, v in line if isfinite(v)]
+    steps = [step for line in shown.values() for step, _ in line]
+    fixed = title in ("held-out questions", "training episodes") and all(0 <= v <= 1 for v in values)
+    low, high = (0.0, 1.0) if fixed or not values else around(min(values), max(values))
+    first, last = (min(steps), max(steps)) if len(set(steps)) > 1 else (steps[0] - 0.5, steps[0] + 0.5)
+
+    def x(step: float) -> float:
+        return round(left + (right - left) * (step - first) / (last - first), 1)
+
+    def y(value: float) -> float:
+        return round(bottom - (bottom - top) * (min(max(value, low), high) - low) / (high - low), 1)
+
+    def drawn(i: int, name: str) -> Drawn:
+        line, colour = shown[name], COLOURS[i % len(COLOURS)]
+        seen = [(x(step), y(v)) if isfinite(v) else None for step, v in line]
+        path = " ".join(
+            f"{'L' if i and seen[i - 1] else 'M'}{point[0]:g} {point[1]:g}" for i, point in enumerate(seen) if point
+        )
+        few = sum(map(bool, seen)) < DOTS
+        dots = " ".join(f"M{point[0]:g} {point[1]:g}h0" for point in seen if point) if few else ""
+        return Drawn(name.removeprefix("train/").removeprefix("seconds/"), colour, line[-1][1], path, dots)
+
+    return Chart(
+        *(title, width, height, left, top, right, bottom),
+        tuple(drawn(i, name) for i, name in enumerate(shown)),
+        tuple(Mark(x(at), text) for at, text in marks(first, last, 6, whole=True)),
+        tuple(Mark(y(at), text) for at, text in marks(low, high, 3 if small else 5)),
+        tuple(x(end) for end in ends if first <= end <= last),
+    )
+
+
+def around(low: float, high: float) -> tuple[float, float]:
+    """Return a range a little wider than the one from `low` to `high`, also when that is a point."""
+    margin = (high / 20 - low / 20) or abs(high) / 20 or 0.5
+    return max(low - margin, -FAR), min(high + margin, FAR)
+
+
+def marks(low: float, high: float, most: int, whole: bool = False) -> list[tuple[float, str]]:
+    """Return about `most` round numbers from `low` to `high`, and each as text, with as many digits as it takes."""
     from matplotlib.ticker import MaxNLocator
 
-    labels = []
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 8 if small else 9}):
-        figure = Figure(figsize=(3, 1.3) if small else (4.6, 2.3))
-        canvas = FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.17, 0.2, 0.8, 0.66) if small else (0.12, 0.13, 0.86, 0.78))
-        axes.patch.set_alpha(0)
-        for i, (name, line) in enumerate(chosen.items()):
-            colour = COLOURS[i % len(COLOURS)]
-            steps, values = zip(*thin(line), strict=True)
-            few = sum(map(isfinite, values)) < 30
-            axes.plot(steps, values, color=colour, linewidth=1.4, marker="o" if few else None, markersize=2.5)
-            labels.append(Label(name.removeprefix("train/").removeprefix("seconds/"), colour, line[-1][1]))
-        for end in ends:
-            axes.axvline(end, color=INK, alpha=0.4, linewidth=0.8, linestyle=":")
-        if title in ("held-out questions", "training episodes"):
-            axes.set_ylim(0, 1)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set(color=INK, alpha=0.3)
-        axes.tick_params(color=INK, labelcolor=INK, length=2)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=3 if small else 5))
-        axes.grid(color=INK, alpha=0.1, linewidth=0.6)
-        out = io.StringIO()
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        canvas.print_svg(out, metadata=metadata)  # type: ignore[no-untyped-call]
-    svg = out.getvalue()
-    return Chart(title, svg[svg.index("<svg") :].replace(INK, "currentColor"), tuple(labels))
+    found = [float(v) for v in MaxNLocator(nbins=most, integer=whole).tick_values(low, high) if low <= v <= high]
+    found = [v for v in found if v.is_integer() or not whole] or [low / 2 + high / 2]
+    near, far = (high - low) / 1000, max(abs(low), abs(high))
+    for digits in range(6 if 1000 <= far < 1e6 else 3, 17):
+        texts = [f"{0.0 if abs(v) < near else v:.{digits}g}" for v in found]
+        if all(abs(float(text) - v) < near for text, v in zip(texts, found, strict=True)):
+            break
+    return list(zip(found, texts, strict=True))
 
 
 def thin(line: Line) -> Line:

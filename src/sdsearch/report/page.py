@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.monitoring.labels import ends
@@ -117,7 +116,7 @@ def template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": Markup, "clip": clip, "as_text": as_text}
+    environment.filters |= {"clip": clip, "as_text": as_text}
     return environment.get_template("report.html.j2")
 
 

@@ -1,7 +1,7 @@
 """The flip test during a run: now and then, on a few groups, does the teacher's hint do what its labels say?
 
-See `sdsearch.hinting.flip`. Two attempts of a group are scored, a right one and a wrong one, so that it costs a small
-part of a step; nothing of the step is changed by it.
+See `sdsearch.hinting.flip`. One attempt of a group is scored, in turn a right one and a wrong one, so that it costs a
+small part of a step; nothing of the step is changed by it.
 """
 
 from __future__ import annotations
@@ -78,10 +78,12 @@ def measure(
     mixed = [i for i, right in enumerate(outcomes) if len(set(right)) > 1]
     chosen = set(dice.sample(mixed, min(most, len(mixed))))
     scored: list[bool] = []
+    kind = dice.random() < 0.5
     for i, right in enumerate(outcomes):
-        kinds = [[j for j, r in enumerate(right) if r == kind] for kind in (True, False)]
-        pair = [dice.choice(kind) for kind in kinds] if i in chosen else []
-        scored += [j in pair for j in range(len(right))]
+        one = -1
+        if i in chosen:
+            one, kind = dice.choice([j for j, r in enumerate(right) if r == kind]), not kind
+        scored += [j == one for j in range(len(right))]
     found: dict[str, list[tuple[float, float]]] = {}
     queries = Queries(groups)
     for each in hinted(objective, step) if chosen else ():

@@ -20,7 +20,7 @@ class Monitors(Settings):
     """Steps between measurements of whether the teacher reads its hint (`<term>/label_effect`), the first step
     included; 0: none."""
     labels_groups: int = Field(4, ge=1)
-    """Groups with both outcomes that are measured then, at most, in each process; two attempts of each."""
+    """Groups with both outcomes that are measured then, at most, in each process; one attempt of each."""
     label_effect: int | None = Field(40, ge=2)
     """Groups after which a label effect whose interval holds 0 is warned of."""
     window: int = Field(10, ge=1)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.config.scalars import NameOrPath
 from sdsearch.contracts.retrieval import Embedder
 from sdsearch.errors import ModelError
 
@@ -23,8 +24,8 @@ class SentenceTransformers(Embedder):
     E5 wants `query_prompt: "query: "` and `passage_prompt: "passage: "`.
     """
 
-    model: str
-    """A hub name or a folder."""
+    model: NameOrPath
+    """A name of the hub, or a folder, which begins with `/`, `./`, `../` or `~`."""
     revision: str | None = None
     """The commit, tag or branch of the hub; pin it for runs that are to be repeated."""
     query_prompt: str | None = None

@@ -38,7 +38,7 @@ class Exact(Retriever):
         """Embed the corpus or load its vectors. Raises `IndexMismatch` for a broken file."""
         encoder = self.embedder.open()
         passages = vectors.ordered(self.corpus)
-        folder = self.path.expanduser() if self.path else None
+        folder = self.path
         with vectors.building(folder):
             rows = vectors.embed(passages, encoder, folder, self.batch_size)
         return ExactSearcher(passages, np.asarray(rows), encoder)

@@ -166,7 +166,7 @@ def check(
     from sdsearch.config.yaml import write
     from sdsearch.spec import Experiment
 
-    resolved, wrong = [], []
+    resolved, wrong, folders = [], [], dict[Path, Path]()
     for path in specs:
         try:
             spec = load_any(located(path), set or ())
@@ -176,6 +176,10 @@ def check(
                 jobs(spec)
             shown = listing(origins(spec.plain(), spec.root)) if explain else write(spec.plain())
             notes = [f"runs {name}" for name in called(spec.spec)]
+            folder = getattr(spec.spec, "folder", path)
+            if folder in folders:
+                notes.append(f"warning: its folder is {folder}, that of {folders[folder]} too: rename one of them")
+            folders.setdefault(folder, path)
             if data and isinstance(spec.spec, Experiment):
                 from sdsearch.inputs import inputs
 

@@ -306,7 +306,7 @@ class FileQuestions(Adapter):
     """Questions in a file."""
 
     path: Path
-    """JSON Lines, JSON, CSV, TSV or Parquet, also packed by gzip; a relative path starts at the working directory."""
+    """JSON Lines, JSON, CSV, TSV or Parquet, also packed by gzip."""
 
     @property
     def place(self) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from sdsearch.config.component import Settings
+from sdsearch.config.scalars import Name, OutPath
 from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.data import Dataset
 from sdsearch.contracts.engine import Sampling
@@ -132,9 +132,9 @@ class WarmStart(Settings):
         "model": "it is `shape` now",
     }
 
-    name: str
+    name: Name
     seed: int = 0
-    out: Path
+    out: OutPath
     """Where weights, tokeniser and model card go."""
     data: dict[str, Dataset]
     """`train` is played and cloned; `test` gives the figures of the model card."""

@@ -32,11 +32,11 @@ class SentenceTransformers(Embedder):
     """Put before each query; None takes the prompt that the model itself declares, if any."""
     passage_prompt: str | None = None
     """Put before each passage; None takes the prompt that the model itself declares, if any."""
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     """Longer texts are cut; None takes the model's own limit."""
     device: str = "auto"
     """Where the weights go; "auto" takes an accelerator if there is one."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=65536)
     """Texts per forward pass; it does not change the vectors beyond rounding."""
     local_files_only: bool = False
     """Never ask the hub: the model must be in a folder or in the local cache."""

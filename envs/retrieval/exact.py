@@ -31,7 +31,7 @@ class Exact(Retriever):
     """Where the vectors are kept for the next run, keyed by corpus and embedder; None keeps them in memory only.
 
     Several processes may share the folder, also with a `chroma` index."""
-    batch_size: int = Field(512, ge=1)
+    batch_size: int = Field(512, ge=1, le=65536)
     """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
 
     def open(self) -> ExactSearcher:

@@ -12,9 +12,11 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, BaseModel, BeforeValidator, WithJsonSchema
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sdsearch.config.words import quoted
@@ -102,11 +104,18 @@ Name = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string"
 """The name of a run, a study or an arm, and of its folder."""
 
 
+MOST = 10**12
+"""The largest number, and with a minus the smallest, of a field that says nothing closer."""
+
+
 class Kinds(NamedTuple):
     """What a field takes."""
 
     numbers: frozenset[type]
     """int, float or both, unless it takes `true` as well."""
+    bounded_above: bool
+    bounded_below: bool
+    """Whether it says itself which numbers are too large, or too small."""
     paths: bool
     here: bool
     """Whether its paths are seen from the working directory."""
@@ -118,10 +127,20 @@ class Kinds(NamedTuple):
 def kinds(model: type[BaseModel], name: str) -> Kinds:
     """Return what a field of a model takes."""
     field = model.model_fields[name]
-    leaves = list(_leaves(field.annotation))
+    leaves, bounds = list(_leaves(field.annotation)), [*field.metadata, *_marks(field.annotation)]
     numbers = frozenset[type]() if {bool, Any} & set(leaves) else frozenset({int, float} & set(leaves))
     here = any(isinstance(mark, Here) for mark in field.metadata)
-    return Kinds(numbers, Path in leaves, here, dict in leaves)
+    above = any(isinstance(mark, Le | Lt) for mark in bounds)
+    below = any(isinstance(mark, Ge | Gt) for mark in bounds)
+    return Kinds(numbers, above, below, Path in leaves, here, dict in leaves)
+
+
+def _marks(annotation: Any) -> Iterator[Any]:
+    for mark in getattr(annotation, "__metadata__", ()):
+        yield from mark.metadata if isinstance(mark, FieldInfo) else [mark]
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from _marks(part)
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:
@@ -141,16 +160,27 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 def read(kind: Kinds, value: Any) -> Any:
     """Return the value of a field as pydantic should see it.
 
-    Raises what pydantic raises, for `true` where a number is expected, and `ValueError` for a path with a variable that
-    does not exist.
+    Raises what pydantic raises, for `true` where a number is expected and for a number beyond `MOST`, and `ValueError`
+    for a path with a variable that does not exist.
     """
-    if kind.numbers and True in [type(scalar) is bool for scalar in _scalars(kind, value)]:
-        if not isinstance(value, bool):
-            raise PydanticCustomError("number", "got true or false in it, expected numbers")
-        raise PydanticKnownError("int_type" if kind.numbers == {int} else "float_type")
+    if kind.numbers:
+        for scalar in _scalars(kind, value):
+            if isinstance(scalar, bool):
+                _refuse(value, scalar, "int_type" if kind.numbers == {int} else "float_type")
+            if isinstance(scalar, int | float) and scalar > MOST and not kind.bounded_above:
+                _refuse(value, scalar, "less_than_equal", {"le": MOST})
+            if isinstance(scalar, int | float) and scalar < -MOST and not kind.bounded_below:
+                _refuse(value, scalar, "greater_than_equal", {"ge": -MOST})
     if kind.paths:
         return _each(value, (lambda text: Path(expanded(text))) if kind.here else seen)
     return value
+
+
+def _refuse(value: Any, scalar: bool | int | float, known: Any, bound: dict[str, Any] | None = None) -> NoReturn:
+    if value is scalar:
+        raise PydanticKnownError(known, bound)
+    shown = {"text": f"got {quoted(scalar)} in it, expected numbers between -{MOST:g} and {MOST:g}"}
+    raise PydanticCustomError("number", "{text}", shown)
 
 
 def _scalars(kind: Kinds, value: Any) -> Iterator[Any]:

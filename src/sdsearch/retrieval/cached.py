@@ -25,7 +25,7 @@ class Patience(Settings):
 
     seconds: float = Field(30.0, gt=0)
     """The time limit of one attempt."""
-    retries: int = Field(3, ge=0)
+    retries: int = Field(3, ge=0, le=1000)
     """Attempts after the first."""
     pause: float = Field(0.5, ge=0)
     """Seconds before the second attempt, doubled before each further one."""
@@ -43,7 +43,7 @@ class Counters:
     """Queries that differ from all others of the same call."""
     cached: int = 0
     """Unique queries that the cache answered; `unique - cached` went to the searcher."""
-    retries: int = 0
+    retries: int = Field(0, le=1000)
     """Attempts after a failed one."""
     outages: int = 0
     """Calls that failed for good."""

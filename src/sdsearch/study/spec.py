@@ -61,9 +61,9 @@ class Study(Settings):
     primary: Contrast | None = None
     """The contrast that the study is made for, if there is one. Named before the first run begins, it needs no
     correction for the number of the others; the table says whether it was."""
-    workers: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, le=1000)
     """Runs at the same time."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1000)
     """Threads of each run on the CPU (OMP_NUM_THREADS)."""
     gpus: NonNegativeFloat = 0
     """With `--ray`: what each run takes of a machine's GPUs. Without, all runs see them all."""

@@ -213,8 +213,22 @@ def read(path: Path, problems: list[str], below: tuple[Path, ...] = (), left: in
     except (SpecError, ValueError) as error:
         raise SpecError(f"{at}: base: {error}") from error
     # A run is kept under its name: an ablation must not write into the folder of what it is based on.
-    nodes = {key: node for key, node in under.value.items() if key != "name"}
+    nodes = {key: node for key, node in typed(under).value.items() if key != "name"}
     return Node(nodes, under.place, under.keys).merge(root)
+
+
+DEFAULT_TYPES = {"environment": "search"}
+"""What a section is that does not say its `type`, where its family has a default."""
+
+
+def typed(root: Node) -> Node:
+    """Return a whole tree in which such sections say what they are: another `type` then replaces them, as any other."""
+    said = {
+        key: Node({"type": Node(name, Place("default")), **node.value}, node.place, node.keys)
+        for key, name in DEFAULT_TYPES.items()
+        if (node := root.value.get(key)) and isinstance(node.value, dict) and "type" not in node.value
+    }
+    return Node({**root.value, **said}, root.place, root.keys)
 
 
 def _at(path: Path, error: UnicodeDecodeError) -> str:
@@ -239,7 +253,7 @@ def put(root: Node, override: str, problems: list[str]) -> Node:
         problems.append(f"{source}: expected a path and a value, such as train.steps=3")
         return root
     try:
-        return root.put(steps, parse(text, source, problems, inline=True))
+        return typed(root).put(steps, parse(text, source, problems, inline=True))
     except SpecError as error:
         problems.append(str(error))
     except LookupError as error:

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from sdsearch.config.component import Settings
 from sdsearch.config.document import Node
-from sdsearch.config.load import Loaded, build, complaint, read, whole
+from sdsearch.config.load import Loaded, build, complaint, read, typed, whole
 from sdsearch.config.scalars import Name, OutPath, expanded
 from sdsearch.config.words import quoted, suggest
 from sdsearch.errors import SpecError
@@ -141,7 +141,7 @@ def jobs(loaded: Loaded) -> list[Job]:
         wrong += [f"{over.place}: arms.{name}: `{key}` {ALIKE}" for key in EVALUATION if _at(over, key)]
         budget = Node({n: Node(v, place) for n, v in study.budget.items()}, place)
         base = Node({k: n for k, n in under.value.items() if k != "kind"}, under.place, under.keys)
-        tree = base.merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)
+        tree = typed(base).merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)
         for key, value in {"name": name, "out": str(study.folder), "seed": study.seeds[0]}.items():
             tree = tree.put([key], Node(value, place))
         try:

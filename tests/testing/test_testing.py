@@ -215,7 +215,7 @@ class Moody(Hint):
 @pytest.mark.parametrize(
     ("hint", "message"),
     [
-        (PerEpisode(), r"got \[4, 2, 1, 2, 2\] hints"),
+        (PerEpisode(), r"got \[4, 2, 1, 2, 2, 4\] hints"),
         (Empty(), "expected a text that is not empty"),
         (Moody(), "got other hints for the same seed"),
     ],

@@ -1,6 +1,5 @@
 """Continuations in lots: the same numbers, kept when interrupted, and bounded in memory."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Fork, Group
 from sdsearch.errors import DataError
 from sdsearch.fidelity import continuations
@@ -103,8 +101,3 @@ def test_a_state_is_what_was_seen(tmp_path: Path) -> None:
     one, two = example_groups()[0].trajectories[:2]
     name = later(tmp_path / "x").key
     assert name(Fork(one, 0)) == name(Fork(two, 0)) != name(Fork(one, 1)) != name(Fork(two, 1))
-    assert isinstance(one.question, Question)
-    assert json.loads(continuations.line("k", [[0.1, "answered", ""]]).partition(" ")[2]) == [
-        "k",
-        [[0.1, "answered", ""]],
-    ]

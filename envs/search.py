@@ -28,7 +28,7 @@ class Search(Environment):
     """How prompts, actions and observations are written."""
     reward: Reward = Field(default="exact_match", validate_default=True)
     """What an answer is worth."""
-    top_k: int = Field(3, ge=1)
+    top_k: int = Field(3, ge=1, le=1000)
     """The number of passages that a search returns."""
     on_invalid: Literal["retry", "end"] = "retry"
     """What follows an invalid action: a notice and the next turn, or the end of the episode."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-from gymnasium.error import ResetNeeded
+from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.spaces import Tuple
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -89,8 +89,13 @@ class Game:
         """Take one action in each of `episodes`; all searches are one retrieval batch, without doubles.
 
         An outage ends the episodes that wanted to search and shows them nothing. Every other error is a fault of the
-        program and passes through.
+        program and passes through. Raises `InvalidAction`, before any episode has gone on, for an action that is no
+        text.
         """
+        for action in actions:
+            if not isinstance(action, str):
+                kind = type(action).__name__
+                raise InvalidAction(f"got the action {action!r:.80} of type {kind}, expected a text (str)")
         outcomes = [(episode, episode.act(text)) for episode, text in zip(episodes, actions, strict=True)]
         asking = [(episode, outcome.query) for episode, outcome in outcomes if isinstance(outcome, Search)]
         queries = list(dict.fromkeys(query for _, query in asking))
@@ -222,6 +227,8 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         """Take one action in each episode that goes on. The reward of an episode is paid once, at its end."""
         if not self.episodes:
             raise ResetNeeded("no episode has begun: call `reset` first")
+        if isinstance(actions, str | bytes) or not hasattr(actions, "__len__"):
+            raise InvalidAction(f"got the actions {actions!r:.80}, expected {self.num_envs} texts, one an episode")
         if len(actions) != self.num_envs:
             raise ValueError(f"got {len(actions)} actions, expected one for each of {self.num_envs} episodes")
         live = [i for i, e in enumerate(self.episodes) if e.stop_reason is None]

@@ -53,7 +53,7 @@ def test_all_that_is_wrong_is_told_at_once(spec: Path) -> None:
         "data.train": "questions.jsonl:1: got the fields question, expected texts under",
         "data.test": "questions.jsonl:1: got the fields question, expected texts under",
         "train.source.run": "nowhere holds no run",
-        "model": "the model './nothing' could not be loaded",
+        "model": "/nothing' could not be loaded",
     }
     assert [fault.removeprefix(f"{spec}: ").partition(": ")[0] for fault in faults] == list(expected)
     assert all(said in fault for said, fault in zip(expected.values(), faults, strict=True))

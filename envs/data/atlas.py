@@ -75,7 +75,7 @@ class AtlasQuestions(Dataset):
     """Also ask about airports whose name tells the city: their first hop can be guessed."""
     size: int | None = Field(None, ge=1)
     """At most so many questions; null keeps all. The kinds take turns, so a small size holds each of them."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Decides the order, and with `size` which questions are kept."""
     countries: int | None = Field(None, ge=1)
     """Ask only about so many countries and what lies in them: the same choice as that of the corpus."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from sdsearch.config.discovery import remedy
+from sdsearch.config.scalars import NameOrPath
 from sdsearch.envs.data import auto, table
 from sdsearch.envs.data.reading.questions import Adapter, Layout
 from sdsearch.envs.data.reading.record import Record
@@ -20,8 +21,8 @@ class HuggingFace(Adapter):
     be reached or its cache (`HF_HOME`); no code of the data set is run.
     """
 
-    name: str
-    """Its name there, or a folder."""
+    name: NameOrPath
+    """Its name there, or a folder, which begins with `/`, `./`, `../` or `~`."""
     config: str | None = None
     """Which of its configurations."""
     part: str = "train"

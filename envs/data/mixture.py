@@ -7,7 +7,7 @@ from itertools import chain
 from random import Random
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from sdsearch.config.words import quoted, suggest
 from sdsearch.contracts.data import Dataset
@@ -23,20 +23,18 @@ class Mixture(Dataset):
 
     of: dict[str, Dataset] = Field(min_length=1)
     """The parts by name. The questions of a part say that name as their source, and their ids begin with it."""
-    weights: dict[str, float] | None = None
+    weights: dict[str, PositiveFloat] | None = None
     """How many questions of each part for those of the others; by default as many as there are, all of them."""
     size: int | None = Field(None, ge=1)
     """At most so many questions."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Decides the order within each part, where `weights` or `size` leave some out."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for name, weight in (self.weights or {}).items():
+        for name in self.weights or {}:
             if name not in self.of:
                 raise ValueError(f"weights: got {quoted(name)}, expected a part{suggest(name, self.of)}")
-            if weight <= 0:
-                raise ValueError(f"weights: got {weight} for {name}, expected more than 0: leave the part out of `of`")
         if self.weights and (missing := self.of.keys() - self.weights.keys()):
             raise ValueError(f"weights: got none for {', '.join(sorted(missing))}, expected one for each part")
         return self

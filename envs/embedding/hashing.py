@@ -26,9 +26,9 @@ WORD = re.compile(r"\w+")
 class Hashing(Embedder):
     """Signed counts of hashed words and character n-grams, damped by a logarithm, as a unit vector."""
 
-    dim: int = Field(512, ge=8)
+    dim: int = Field(512, ge=8, le=65536)
     """The length of a vector."""
-    ngram: int = Field(3, ge=2)
+    ngram: int = Field(3, ge=2, le=100)
     """The length of the character n-grams; a word is padded with one blank on each side."""
 
     def open(self) -> HashingEncoder:

@@ -24,7 +24,7 @@ class MiniLM(Embedder):
 
     device: str = "auto"
     """Where the weights go; "auto" takes an accelerator if there is one."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=65536)
     """Texts per forward pass; it does not change the vectors beyond rounding."""
 
     def open(self) -> SentenceEncoder:

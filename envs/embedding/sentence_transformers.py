@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from sdsearch.config.scalars import NameOrPath
 from sdsearch.contracts.retrieval import Embedder
 from sdsearch.errors import ModelError
 
@@ -23,19 +24,19 @@ class SentenceTransformers(Embedder):
     E5 wants `query_prompt: "query: "` and `passage_prompt: "passage: "`.
     """
 
-    model: str
-    """A hub name or a folder."""
+    model: NameOrPath
+    """A name of the hub, or a folder, which begins with `/`, `./`, `../` or `~`."""
     revision: str | None = None
     """The commit, tag or branch of the hub; pin it for runs that are to be repeated."""
     query_prompt: str | None = None
     """Put before each query; None takes the prompt that the model itself declares, if any."""
     passage_prompt: str | None = None
     """Put before each passage; None takes the prompt that the model itself declares, if any."""
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     """Longer texts are cut; None takes the model's own limit."""
     device: str = "auto"
     """Where the weights go; "auto" takes an accelerator if there is one."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, le=65536)
     """Texts per forward pass; it does not change the vectors beyond rounding."""
     local_files_only: bool = False
     """Never ask the hub: the model must be in a folder or in the local cache."""

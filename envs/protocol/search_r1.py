@@ -31,7 +31,7 @@ class SearchR1(Grammar):
 
     instruction: str = ""
     """What the prompt says before the question."""
-    max_passage_characters: int = Field(default=2000, ge=1)
+    max_passage_characters: int = Field(default=2000, ge=1, le=1_000_000)
     """A longer passage (or title) is cut here and marked as cut."""
 
     @property

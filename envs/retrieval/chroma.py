@@ -76,13 +76,13 @@ class Chroma(Retriever):
     collection: str | None = Field(None, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,460}[a-zA-Z0-9]$")
     """Insist on this collection: one that was built from something else is an `IndexMismatch`. None derives the name
     from corpus, embedder and HNSW parameters, so that indexes built from different ones live side by side."""
-    ef_construction: int = Field(1600, ge=1)
+    ef_construction: int = Field(1600, ge=1, le=100_000)
     """Candidates that HNSW weighs when it places a passage: more is slower to build and misses less."""
-    max_neighbors: int = Field(64, ge=2)
+    max_neighbors: int = Field(64, ge=2, le=10_000)
     """Links that HNSW keeps for each passage (its M)."""
-    ef_search: int = Field(800, ge=1)
+    ef_search: int = Field(800, ge=1, le=100_000)
     """Candidates that HNSW weighs in a search: more is slower and misses less."""
-    batch_size: int = Field(512, ge=1)
+    batch_size: int = Field(512, ge=1, le=65536)
     """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
 
     def inspect(self) -> str | None:

@@ -31,14 +31,14 @@ class Exact(Retriever):
     """Where the vectors are kept for the next run, keyed by corpus and embedder; None keeps them in memory only.
 
     Several processes may share the folder, also with a `chroma` index."""
-    batch_size: int = Field(512, ge=1)
+    batch_size: int = Field(512, ge=1, le=65536)
     """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
 
     def open(self) -> ExactSearcher:
         """Embed the corpus or load its vectors. Raises `IndexMismatch` for a broken file."""
         encoder = self.embedder.open()
         passages = vectors.ordered(self.corpus)
-        folder = self.path.expanduser() if self.path else None
+        folder = self.path
         with vectors.building(folder):
             rows = vectors.embed(passages, encoder, folder, self.batch_size)
         return ExactSearcher(passages, np.asarray(rows), encoder)

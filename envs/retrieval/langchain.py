@@ -46,7 +46,7 @@ class LangChain(Retriever):
     """The metadata field that holds a passage's title."""
     score_key: str = ""
     """The metadata field that holds a score, higher is nearer; without one, the rank stands for it (1, 1/2, 1/3...)."""
-    max_concurrency: int | None = Field(None, ge=1)
+    max_concurrency: int | None = Field(None, ge=1, le=1000)
     """The most queries under way at once; None leaves it to LangChain."""
 
     @property

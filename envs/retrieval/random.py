@@ -22,7 +22,7 @@ class Random(Retriever):
 
     corpus: Corpus
     """What is drawn from."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Another one deals other passages to the same queries."""
 
     def open(self) -> RandomSearcher:

@@ -24,7 +24,7 @@ from sdsearch.crediting.per_turn import by_trajectory, per_turn
 class GiGPO(GroupCredit):
     """A_episode + step_weight * A_step on the tokens of each turn; a turn that is alone at its anchor has A_step 0."""
 
-    step_weight: float = 1.0
+    step_weight: float = Field(1.0, ge=0)
     """w, the factor of A_step."""
     gamma: float = Field(0.95, gt=0, le=1)
     """The return of a turn is the reward, discounted once for each turn that follows."""

@@ -22,7 +22,7 @@ class GroupMean(GroupCredit):
 
     scale: Scale = "std"
     """Divide by the group's standard deviation, or not."""
-    eps: float = Field(1e-6, gt=0)
+    eps: float = Field(1e-6, gt=0, le=1)
     """Added to the deviation, in units of the reward: nearly equal rewards are not blown up."""
 
     def objection(self, conditions: Conditions) -> str | None:

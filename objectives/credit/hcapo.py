@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from sdsearch.contracts.conditions import Conditions
 from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
@@ -26,11 +26,11 @@ class HCAPO(Credit):
 
     hint: Hint = Field(default="gold_answer", validate_default=True)
     """How the policy is told of success: by the accepted answer, not by a successful outcome."""
-    micro_weight: float = 1.0
+    micro_weight: float = Field(1.0, ge=0)
     """w, the factor of norm(Q)."""
     temperature: float = Field(5.0, gt=0)
     """What the mean log p of a turn is divided by."""
-    clip: tuple[float, float] = (0.8, 1.2)
+    clip: tuple[NonNegativeFloat, NonNegativeFloat] = (0.8, 1.2)
     """The least and the most that the ratio can be."""
     gamma: float = Field(0.95, gt=0, le=1)
     """The discount of the reward for each turn that follows."""

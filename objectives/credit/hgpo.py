@@ -32,13 +32,13 @@ class HGPO(GroupCredit):
 
     episode: Literal["none", "mean", "added"] = "none"
     """The advantage of the whole episode: left out, a member of the mean, or added to the steps' as in GiGPO."""
-    step_weight: float = 1.0
+    step_weight: float = Field(1.0, ge=0)
     """The factor of the steps' advantages."""
-    depth: int = Field(2, ge=0)
+    depth: int = Field(2, ge=0, le=100)
     """The most earlier anchors that have to be the same; 0 compares by the place alone."""
-    alpha: float = Field(1.0, ge=0)
+    alpha: float = Field(1.0, ge=0, le=10)
     """How much more a longer shared history counts; 0 weighs all depths the same."""
-    offset: int = Field(2, ge=1)
+    offset: int = Field(2, ge=1, le=1000)
     """Depth d weighs (d + offset)^alpha, an episode in the mean (offset - 1)^alpha: 2:3:4 and 1 in the recipe."""
     short: Literal["leave_out", "compare"] = "leave_out"
     """What becomes of a turn at a depth that it has too little history for; or it is compared by all that it has."""

@@ -59,7 +59,7 @@ class Modulate(Wrapper):
     against: str | None = None
     """The twin of the hint whose log-probability is subtracted: "flipped", "wrong" or another that the hint has, or
     "question", the hint of another question; none: that of the policy as it sampled."""
-    most: int = Field(4, ge=1)
+    most: int = Field(4, ge=1, le=1000)
     """Attempts that the twin tells of one by one, where it can (`peer_success`); the mean probability counts."""
     teacher: Teacher = "live"
     """The weights that are asked, see `distill`."""

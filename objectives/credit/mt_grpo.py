@@ -32,7 +32,7 @@ class MTGRPO(GroupCredit):
     """How the turn's reward and the outcome are put together: after each is standardised, or before."""
     reward: Literal["answer", "gold_passage"] = "answer"
     """What the first result has to show: an accepted answer, or a gold passage (`DataError` where none is named)."""
-    coefficient: float = 1.0
+    coefficient: float = Field(1.0, ge=0)
     """The factor of the turn's advantage in "aae"."""
     without_result: Literal["combined", "before"] = "combined"
     """What "aae" gives an attempt that was shown no result: the standardised sum of its rewards, or what stands before

@@ -24,9 +24,9 @@ from sdsearch.crediting.wrapper import RewardWrapper, rewarded
 class Overlong(RewardWrapper):
     """The credit `of` the reward less min(1, share of the buffer that is used up) * penalty; NaN where cut off."""
 
-    longest: int = Field(256, ge=1)
+    longest: int = Field(256, ge=1, le=1_000_000)
     """Sampled tokens at which the penalty is whole."""
-    buffer: int = Field(51, ge=1)
+    buffer: int = Field(51, ge=1, le=1_000_000)
     """Tokens before it over which the penalty rises from 0: a fifth, as in DAPO (4096 of 20480)."""
     penalty: float = Field(1.0, ge=0)
     """The whole penalty."""

@@ -25,9 +25,9 @@ class StepSearch(GroupCredit):
     """Standardised returns-to-go on the tokens of each turn. Raises `DataError` without gold passages and hops."""
 
     asks: ClassVar[str] = "annotations (gold passages, hops)"
-    key: float = 0.618
+    key: float = Field(0.618, ge=0)
     """The factor of the queries' F1, beside the answer's."""
-    step: float = 0.6
+    step: float = Field(0.6, ge=0)
     """The factor of each search's gain less its repetition; the published code pays 1 + step by mistake."""
     unanswered: float = -1.0
     """What the last turn has without an answer, in place of both."""

@@ -8,6 +8,7 @@ the majority's sign, in units of the group's root mean square.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -28,9 +29,9 @@ class TurnSight(Credit):
     """l: the factor's part in the credit; 0 is `base` alone."""
     reach: float = Field(0.5, ge=0, le=1)
     """e: how far the factor can be from 1."""
-    horizons: tuple[int, ...] = Field((1, 2, 3), min_length=1)
+    horizons: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field((1, 2, 3), min_length=1)
     """Results that the reference sees, see `next_searches`: one reading for each number."""
-    max_words: int = Field(150, ge=1)
+    max_words: int = Field(150, ge=1, le=100_000)
     """Words of the results that are shown for one turn."""
 
     @property

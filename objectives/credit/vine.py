@@ -25,7 +25,7 @@ class Vine(Credit):
     """V(after the turn) - V(before it) on the tokens of each turn, whitened, or in units of the reward."""
 
     asks: ClassVar[str] = "extra rollouts"
-    k: int = Field(9, ge=1)
+    k: int = Field(9, ge=1, le=1000)
     """Continuations per state: each costs an episode's tokens and searches."""
     whiten: bool = True
     """Take the mean over the tokens of the step away and divide by their deviation."""

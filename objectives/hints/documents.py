@@ -22,7 +22,7 @@ class Documents(Hint):
 
     template: Annotated[str, wording("documents")] = "Documents:\n{documents}\n\n"
     """The words round the passages, which `{documents}` stands for; an empty line ends them."""
-    max_characters: int | None = Field(None, ge=1)
+    max_characters: int | None = Field(None, ge=1, le=1_000_000)
     """Characters of a turn's passages together."""
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:

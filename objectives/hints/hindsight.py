@@ -60,11 +60,11 @@ class Hindsight(Hint):
     """The parts of an attempt that are told; more than its queries is the paper's ablation "no future masking"."""
     dedupe: bool = False
     """Tell what an attempt repeats only once."""
-    max_queries: int | None = Field(None, ge=1)
+    max_queries: int | None = Field(None, ge=1, le=1000)
     """Queries per attempt, the first ones."""
-    max_characters: int | None = Field(None, ge=1)
+    max_characters: int | None = Field(None, ge=1, le=1_000_000)
     """Characters per query, or per other part."""
-    max_words: int | None = Field(None, ge=1)
+    max_words: int | None = Field(None, ge=1, le=100_000)
     """Words of all attempts together; attempts that are too many are left out, see `cut`. A hint knows no tokens; in
     the embedded data a word is about 1.6 of them."""
     cut: Literal["drawn", "last"] = "drawn"

@@ -20,11 +20,11 @@ from sdsearch.hinting.wording import wording
 class NextSearches(Hint):
     """For each turn a template round the results of it and of the searches that follow; None where there are none."""
 
-    count: int = Field(1, ge=1)
+    count: int = Field(1, ge=1, le=1000)
     """Results that are told: that of the turn itself, and of so many searches less one after it."""
     template: Annotated[str, wording("events")] = NEXT
     """The words round queries and passages, which `{events}` stands for; an empty line ends them."""
-    max_words: int = Field(150, ge=1)
+    max_words: int = Field(150, ge=1, le=100_000)
     """Words of all that is told of one turn; what comes later is left out."""
 
     def texts(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:

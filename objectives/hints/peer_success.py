@@ -38,13 +38,13 @@ class PeerSuccess(Hint):
     pick: Literal["first", "random", "fewest"] = "first"
     """Which of several peers: the first of the group, one drawn anew for each attempt, or the one with the fewest
     searches of those that have fewer than the attempt itself."""
-    skip: int = Field(0, ge=0)
+    skip: int = Field(0, ge=0, le=1000)
     """Pass over so many peers that would have been taken before."""
     label_by: Literal["f1", "exact_match"] = "exact_match"
     """The score of an answer that says whether it is right."""
     above: float = Field(0.0, ge=0, lt=1)
     """An answer is right when its score is above this."""
-    max_characters: int | None = Field(None, ge=1)
+    max_characters: int | None = Field(None, ge=1, le=1_000_000)
     """Characters per part."""
 
     def objection(self, conditions: Conditions) -> str | None:

@@ -24,7 +24,7 @@ from sdsearch.crediting.per_turn import surprise
 class Critical(RolloutStrategy):
     """`train.group` rollouts of each question; each fork tells by `branch` which one it left, and where."""
 
-    initial: int = Field(4, ge=1)
+    initial: int = Field(4, ge=1, le=1000)
     """The paper has 1 or 8 of 16."""
 
     def objection(self, conditions: Conditions) -> str | None:

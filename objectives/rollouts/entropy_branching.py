@@ -25,13 +25,13 @@ from sdsearch.crediting.per_turn import surprise
 class EntropyBranching(RolloutStrategy):
     """`train.group` rollouts of each question, some of which left others after a search result."""
 
-    initial: int = Field(4, ge=1)
+    initial: int = Field(4, ge=1, le=1000)
     """Rollouts of each question that are played first; the source plays 8 of 16."""
     base: float = Field(0.5, ge=0, le=1)
     """The probability of a branch where the entropy has not changed."""
     weight: float = Field(0.2, ge=0)
     """How much one nat of entropy adds to that probability."""
-    first: int = Field(10, ge=1)
+    first: int = Field(10, ge=1, le=1_000_000)
     """Tokens of a turn that tell how unsure the policy is."""
 
     def objection(self, conditions: Conditions) -> str | None:

@@ -22,11 +22,11 @@ from sdsearch.crediting.branching import Place, grow, owner
 class Tree(RolloutStrategy):
     """`train.group` rollouts of each question in `trees` trees; each tells by `branch` which one it left, and where."""
 
-    trees: int = Field(2, ge=1)
+    trees: int = Field(2, ge=1, le=1000)
     """First rollouts of each question, each the root of a tree."""
-    expand: int = Field(2, ge=1)
+    expand: int = Field(2, ge=1, le=1000)
     """States of each tree that are played on from in a round."""
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, le=1000)
     """How often the trees grow."""
     root: bool = True
     """Whether the question is one of the states. Without it the first action is a tree's only one, and states are drawn

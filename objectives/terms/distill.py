@@ -48,7 +48,7 @@ class Distill(Term):
     """Jensen-Shannon, KL(teacher, policy), KL(policy, teacher), or the squared gap in probabilities."""
     beta: float = Field(0.5, gt=0, lt=1)
     """The teacher's part in the mixture of `jsd` (GKD, 2306.13649); a half makes it symmetric."""
-    top_k: int | None = Field(50, ge=1)
+    top_k: int | None = Field(50, ge=1, le=1_000_000)
     """Compare these tokens of the vocabulary only; None: all."""
     support: Literal["student", "teacher"] = "student"
     """Whose most probable tokens they are."""

@@ -164,22 +164,26 @@ def check(
     from sdsearch.config.explain import listing, origins
     from sdsearch.config.load import load_any
     from sdsearch.config.yaml import write
-    from sdsearch.spec import Experiment
 
-    resolved, wrong = [], []
+    resolved, wrong, folders = [], [], dict[Path, Path]()
     for path in specs:
         try:
             spec = load_any(located(path), set or ())
+            whole: list[BaseModel] = [spec.spec]
             if spec.kind == "study":
                 from sdsearch.study.spec import jobs
 
-                jobs(spec)
+                whole = list({job.arm: job.experiment for job in jobs(spec)}.values())
             shown = listing(origins(spec.plain(), spec.root)) if explain else write(spec.plain())
             notes = [f"runs {name}" for name in called(spec.spec)]
-            if data and isinstance(spec.spec, Experiment):
+            folder = getattr(spec.spec, "folder", path)
+            if folder in folders:
+                notes.append(f"warning: its folder is {folder}, that of {folders[folder]} too: rename one of them")
+            folders.setdefault(folder, path)
+            if data:
                 from sdsearch.inputs import inputs
 
-                for where, found, fault in inputs(spec.spec):
+                for where, found, fault in inputs(*whole):
                     if fault:
                         wrong.append(f"{path}: {where}: {fault}")
                     else:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from pydantic import BaseModel
+from pydantic_core import to_json
+
 from sdsearch.config.called import parts
 from sdsearch.core.question import Question
 from sdsearch.errors import SdsearchError
@@ -18,31 +21,41 @@ Finding = tuple[str, str, str]
 """Where in the spec something is named, what was found there, and what is wrong with it; one of both is empty."""
 
 
-def inputs(experiment: Experiment) -> Iterator[Finding]:
-    """Open what an experiment names, one after the other, and yield what is there or what is wrong with it.
+def inputs(*specs: BaseModel) -> Iterator[Finding]:
+    """Open what specs name, one after the other, and yield what is there or what is wrong with it; each thing once.
 
     No index is built, no weights are loaded, nothing is written. What components name is theirs to look at
     (`Component.inspect`).
     """
-    for where, part in parts(experiment):
-        yield from _finding(where, part.inspect)
-    if experiment.data:
-        yield from _finding("data", partial(_both, experiment))
-    for where, source in experiment.sources():
+    seen = set[str]()
+    for spec in specs:
+        for where, thing, look in _looks(spec):
+            about = f"{where} {to_json(thing).decode()}"
+            if about in seen:
+                continue
+            seen.add(about)
+            try:
+                found = look()
+            except SdsearchError as error:
+                yield where, "", str(error)
+            else:
+                if found is not None:
+                    yield where, found, ""
+
+
+def _looks(spec: BaseModel) -> Iterator[tuple[str, object, Callable[[], str | None]]]:
+    """Yield where something is named, what it is, and what looks at it."""
+    for where, part in parts(spec):
+        yield where, part, part.inspect
+    if not isinstance(spec, Experiment):
+        return
+    if spec.data:
+        yield "data", [spec.data, spec.evaluate], partial(_both, spec)
+    for where, source in spec.sources():
         if source.run is not None:
-            yield from _finding(f"{where}.run", partial(_steps, source.run))
-    if experiment.agent.trainable:
-        yield from _finding("model", lambda: _tokeniser(experiment))
-
-
-def _finding(where: str, look: Callable[[], str | None]) -> Iterator[Finding]:
-    try:
-        found = look()
-    except SdsearchError as error:
-        yield where, "", str(error)
-    else:
-        if found is not None:
-            yield where, found, ""
+            yield f"{where}.run", source, partial(_steps, source.run)
+    if spec.agent.trainable:
+        yield "model", [spec.model, spec.environment, spec.data, spec.evaluate], partial(_tokeniser, spec)
 
 
 def _both(experiment: Experiment) -> str | None:

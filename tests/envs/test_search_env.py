@@ -1,13 +1,16 @@
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.error import ResetNeeded
+from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -167,6 +170,50 @@ def test_make_vec() -> None:
         assert list(infos["hits"]) == [("p1",), (), (), ()]
         env.close()
     assert SearchVectorEnv.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+
+
+@pytest.mark.parametrize("action", [b"<answer>x</answer>", None, 3, ("a",), np.array(["a"])])
+def test_an_action_is_a_text(action: Any) -> None:
+    one, many = single(), vector(2)
+    one.reset(options={"question": QUESTIONS[1]})
+    many.reset(options={"questions": QUESTIONS[:2]})
+    for act in (lambda: one.step(action), lambda: many.step((reply("number 0"), action))):
+        with pytest.raises(InvalidAction, match=r"got the action .* of type \w+, expected a text \(str\)"):
+            act()
+    # No episode has gone on.
+    assert one.step(reply("number 1"))[1] == 1.0
+    assert many.step((reply("number 0"), np.str_(reply("x"))))[1].tolist() == [1.0, 0.0]
+    # What has ended ignores its action.
+    many.step((action, action))
+
+
+@pytest.mark.parametrize("actions", [None, "ab", b"ab", 2])
+def test_actions_are_a_list_of_texts(actions: Any) -> None:
+    many = vector(2)
+    many.reset()
+    with pytest.raises(InvalidAction, match="expected 2 texts, one an episode"):
+        many.step(actions)
+
+
+def test_gymnasium_plays_it_in_processes(tmp_path: Path) -> None:
+    rows = [{"id": q.id, "question": q.text, "answer": q.answers} for q in QUESTIONS]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "corpus.jsonl").write_text("\n".join(json.dumps(asdict(p)) for p in PASSAGES))
+    settings = {
+        "data": {"type": "jsonl", "path": str(tmp_path / "questions.jsonl")},
+        "retriever": {"type": "bm25", "corpus": {"type": "jsonl", "path": str(tmp_path / "corpus.jsonl")}},
+        "disable_env_checker": True,
+    }
+    makers = [partial(gymnasium.make, f"sdsearch:{ID}", **settings)] * 2
+    played = []
+    for env in (SyncVectorEnv(makers), AsyncVectorEnv(makers, shared_memory=False, context="spawn")):
+        texts, infos = env.reset(seed=[3, 4])
+        steps = [env.step((ask("number 4"), reply("number 1"))), env.step((reply("number 4"), ask("3")))]
+        played.append((texts, infos["question"].tolist(), [(s[0], *(part.tolist() for part in s[1:4])) for s in steps]))
+        assert steps[0][4]["hits"][0] and steps[0][4]["stop_reason"].tolist() == [None, "answered"]
+        env.close()
+    assert played[0] == played[1]
+    assert "number 4" in played[0][2][0][0][0]
 
 
 def test_a_seed_fixes_the_questions() -> None:

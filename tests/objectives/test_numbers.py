@@ -19,56 +19,56 @@ TABLE = """
     credit   constant           value           1      (-inf, inf)
     credit   gae                gamma           1      (0, 1]
     credit   gae                lam             1      [0, 1]
-    credit   gigpo              step_weight     1      (-inf, inf)
+    credit   gigpo              step_weight     1      [0, inf)
     credit   gigpo              gamma           0.95   (0, 1]
     credit   gigpo              similarity      1      (0, 1]
     credit   gold_passage       gamma           0.95   (0, 1]
-    credit   group_mean         eps             1e-6   (0, inf)
-    credit   hcapo              micro_weight    1      (-inf, inf)
+    credit   group_mean         eps             1e-6   (0, 1]
+    credit   hcapo              micro_weight    1      [0, inf)
     credit   hcapo              temperature     5      (0, inf)
     credit   hcapo              gamma           0.95   (0, 1]
     credit   hcapo              smoothing       0      [0, 1)
-    credit   hgpo               step_weight     1      (-inf, inf)
-    credit   hgpo               depth           2      [0, inf)
-    credit   hgpo               alpha           1      [0, inf)
-    credit   hgpo               offset          2      [1, inf)
+    credit   hgpo               step_weight     1      [0, inf)
+    credit   hgpo               depth           2      [0, 100]
+    credit   hgpo               alpha           1      [0, 10]
+    credit   hgpo               offset          2      [1, 1000]
     credit   hgpo               gamma           0.95   (0, 1]
     credit   igpo               gamma           1      (0, 1]
-    credit   modulate           most            4      [1, inf)
+    credit   modulate           most            4      [1, 1000]
     credit   modulate           strength        0.5    [0, 1]
     credit   modulate           decay_steps     none   [1, inf)
     credit   modulate           reach           0.2    [0, 1]
     credit   modulate           temperature     0.02   (0, inf)
     credit   modulate           threshold       0.02   [0, inf)
     credit   modulate           memory          0.95   [0, 1]
-    credit   mt_grpo            coefficient     1      (-inf, inf)
+    credit   mt_grpo            coefficient     1      [0, inf)
     credit   mt_grpo            gamma           1      (0, 1]
     credit   only_right         above           0      [0, 1)
-    credit   overlong           longest         256    [1, inf)
-    credit   overlong           buffer          51     [1, inf)
+    credit   overlong           longest         256    [1, 1000000]
+    credit   overlong           buffer          51     [1, 1000000]
     credit   overlong           penalty         1      [0, inf)
     credit   reinforce_pp       gamma           1      (0, 1]
     credit   reinforce_pp       kl              0      [0, inf)
-    credit   step_search        key             0.618  (-inf, inf)
-    credit   step_search        step            0.6    (-inf, inf)
+    credit   step_search        key             0.618  [0, inf)
+    credit   step_search        step            0.6    [0, inf)
     credit   step_search        unanswered      -1     (-inf, inf)
     credit   step_search        gamma           1      (0, 1]
     credit   tips               scale           0.02   [0, inf)
     credit   tips               gamma           1      (0, 1]
     credit   turnsight          strength        0.5    [0, 1]
     credit   turnsight          reach           0.5    [0, 1]
-    credit   turnsight          max_words       150    [1, inf)
-    credit   vine               k               9      [1, inf)
-    hint     documents          max_characters  none   [1, inf)
+    credit   turnsight          max_words       150    [1, 100000]
+    credit   vine               k               9      [1, 1000]
+    hint     documents          max_characters  none   [1, 1000000]
     hint     hindsight          above           0      [0, 1)
-    hint     hindsight          max_queries     none   [1, inf)
-    hint     hindsight          max_characters  none   [1, inf)
-    hint     hindsight          max_words       none   [1, inf)
-    hint     next_searches      count           1      [1, inf)
-    hint     next_searches      max_words       150    [1, inf)
+    hint     hindsight          max_queries     none   [1, 1000]
+    hint     hindsight          max_characters  none   [1, 1000000]
+    hint     hindsight          max_words       none   [1, 100000]
+    hint     next_searches      count           1      [1, 1000]
+    hint     next_searches      max_words       150    [1, 100000]
     hint     peer_success       above           0      [0, 1)
-    hint     peer_success       skip            0      [0, inf)
-    hint     peer_success       max_characters  none   [1, inf)
+    hint     peer_success       skip            0      [0, 1000]
+    hint     peer_success       max_characters  none   [1, 1000000]
     term     cispo              correction      none   [1, inf)
     term     cispo              clip            none   (0, 1)
     term     cispo              clip_high       4      (0, inf)
@@ -76,20 +76,20 @@ TABLE = """
     term     clipped_pg         clip            0.2    (0, 1)
     term     clipped_pg         clip_high       none   (0, inf)
     term     distill            beta            0.5    (0, 1)
-    term     distill            top_k           50     [1, inf)
+    term     distill            top_k           50     [1, 1000000]
     term     gated_gap          sharpness       5      [0, inf)
     term     gspo               correction      none   [1, inf)
     term     gspo               clip            3e-4   (0, 1)
     term     gspo               clip_high       4e-4   (0, inf)
     term     llds               threshold       1e-3   [0, inf)
-    rollouts critical           initial         4      [1, inf)
-    rollouts entropy_branching  initial         4      [1, inf)
+    rollouts critical           initial         4      [1, 1000]
+    rollouts entropy_branching  initial         4      [1, 1000]
     rollouts entropy_branching  base            0.5    [0, 1]
     rollouts entropy_branching  weight          0.2    [0, inf)
-    rollouts entropy_branching  first           10     [1, inf)
-    rollouts tree               trees           2      [1, inf)
-    rollouts tree               expand          2      [1, inf)
-    rollouts tree               rounds          1      [1, inf)
+    rollouts entropy_branching  first           10     [1, 1000000]
+    rollouts tree               trees           2      [1, 1000]
+    rollouts tree               expand          2      [1, 1000]
+    rollouts tree               rounds          1      [1, 1000]
 """
 ROWS = [tuple(line.split(maxsplit=4)) for line in TABLE.strip().splitlines()]
 SHARED = {"weight", "constant"}

@@ -41,6 +41,20 @@ def test_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch, left: int, token
     assert tokens_at_once(SMOLLM2) == tokens
 
 
+@pytest.mark.parametrize(
+    ("left", "context", "heads", "episodes"),
+    # 30 layers x 2 x 192 numbers of 4 bytes, held twice, are 92,160 bytes a token; a quarter is taken.
+    [(24 * GIB, 1000, 3, 64), (24 * GIB, 2000, 3, 32), (24 * GIB, 1000, None, 16), (GIB, 9000, 3, 8)],
+)
+def test_how_many_episodes_fit(
+    monkeypatch: pytest.MonkeyPatch, left: int, context: int, heads: int | None, episodes: int
+) -> None:
+    monkeypatch.setattr(memory, "free", lambda device: left)
+    SMOLLM2.attention.config.num_attention_heads, SMOLLM2.attention.config.num_key_value_heads = 9, heads
+    assert memory.bytes_kept(SMOLLM2) == 2 * 2 * 30 * (heads or 9) * 64 * 4
+    assert memory.episodes_at_once(SMOLLM2, context) == episodes
+
+
 def test_a_container_may_have_less_than_its_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "LIMITS", ())
     machine = free(torch.device("cpu"))

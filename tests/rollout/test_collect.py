@@ -113,6 +113,33 @@ def test_what_a_question_gets_depends_on_nothing_but_its_attempts(session: Polic
     assert len({str(tokens) for tokens in (*drawn(first), *drawn(third), *drawn(grown))}) == 5
 
 
+@pytest.mark.parametrize("at_once", [1, 4, 7])
+def test_lots_bound_what_is_held_and_change_no_number(session: PolicySession, at_once: int) -> None:
+    sizes: list[int] = []
+
+    class Counting(Made):
+        def __call__(self, num_envs: int) -> SearchVectorEnv:
+            sizes.append(num_envs)
+            return super().__call__(num_envs)
+
+    def collector(most: int | None) -> EpisodeCollector:
+        counting = Counting(searcher=Shelf(), grammar=EverySearch(), max_turns=3)
+        return EpisodeCollector(counting, session, QUESTIONS, 2, 5, 0, at_once=most)
+
+    def played(most: int | None) -> list[object]:
+        play = collector(most)
+        groups = play.collect(QUESTIONS, 2)
+        later = play.continue_from(forks(groups), 3)
+        paired = continue_from(play.env_factory, session, forks(groups), 3, 8, paired=True, at_once=most)
+        return [drawn(groups), drawn(later), drawn(paired), play.usage, play.attempts]
+
+    whole = played(None)
+    assert sizes == [6, 54, 54]
+    sizes.clear()
+    assert played(at_once) == whole
+    assert max(sizes) == {1: 3, 4: 4, 7: 6}[at_once]
+
+
 def test_going_on_from_turn_zero_is_the_rollout_itself(session: PolicySession) -> None:
     groups = collect(searching, session, QUESTIONS, 3, seed=5)
     start = [Fork(g.trajectories[0], 0) for g in groups]

@@ -14,6 +14,7 @@ import torch
 from sdsearch.errors import CheckpointError
 from sdsearch.policy.policy import Policy
 from sdsearch.runs import checkpoint
+from sdsearch.runs.old_runs import ahead, move
 
 Disk = Callable[[Path], AbstractContextManager[None]]
 
@@ -87,7 +88,8 @@ FILES = ["model.safetensors", "state.safetensors", "state.json", "about.json", "
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", [truncated, flipped, Path.unlink])
 def test_damage_is_found(tmp_path: Path, tiny: Policy, name: str, damage: Callable[[Path], None]) -> None:
-    older, newer = save(tmp_path, 1, tiny), save(tmp_path, 2, tiny)
+    (tmp_path / "spec.yaml").touch()
+    older, newer = (save(tmp_path / "checkpoints", step, tiny) for step in (1, 2))
     damage(newer / name)
     with pytest.raises(CheckpointError, match=r"step_2.* is (damaged|not a whole checkpoint): ") as caught:
         checkpoint.load(newer)
@@ -102,7 +104,20 @@ def test_damage_is_found(tmp_path: Path, tiny: Policy, name: str, damage: Callab
         CheckpointError, match=r"No other one in .* is whole\. Put it right, or move the run aside"
     ) as caught:
         checkpoint.load(newer)
-    assert str(caught.value).endswith(f"\n  mv {tmp_path.parent} {tmp_path.parent}.old1")
+    assert str(caught.value).endswith(f"\n  mv {tmp_path} {tmp_path}.old1")
+
+
+@pytest.mark.parametrize("place", ["agents/weights/policy", "mine/checkpoints/step_1", "step_1", "run/other/step_1"])
+def test_no_remedy_touches_what_no_run_has_made(tmp_path: Path, place: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "spec.yaml").touch()
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "model.safetensors").write_bytes(b"mine")
+    with pytest.raises(CheckpointError, match="It is in no folder of a run: expected one such as") as caught:
+        checkpoint.load(tmp_path / place)
+    assert "mv " not in str(caught.value)
+    assert "mv " not in ahead(tmp_path / place)
+    assert "mv " not in move(tmp_path / place)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from sdsearch.contracts.hint import Hint
 from sdsearch.contracts.loss import LossInput, LossOutput, Selection, Term
 from sdsearch.core.question import Hit, Question
 from sdsearch.core.tokens import TokenTable
-from sdsearch.core.trajectory import Fork, Group, Segment, Span
+from sdsearch.core.trajectory import Fork, Group, Segment, Span, Trajectory
 from sdsearch.crediting.per_turn import whole
 from sdsearch.testing import (
     ExampleProbe,
@@ -32,6 +32,7 @@ from sdsearch.testing import (
     example_groups,
     example_passages,
     example_questions,
+    long_groups,
 )
 
 calls = count()
@@ -111,6 +112,72 @@ def test_check_credit(credit: Credit, message: str) -> None:
         check_credit(credit)
 
 
+class TakesHitsForPassages(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
+        seen = [{h.passage.id for turn in t.turns for h in turn.hits} for t in group.kept]  # type: ignore[attr-defined]
+        return [whole(t, float(len(s))) for t, s in zip(group.kept, seen, strict=True)]
+
+
+class TakesTheBestHit(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
+        return [whole(t, sum(turn.scores[0] for turn in t.turns if turn.kind == "search")) for t in group.kept]
+
+
+class AsksForNewHits(GroupCredit):
+    """What a search found that none before it had; divided by what it found."""
+
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
+        def new(t: Trajectory) -> float:
+            seen, total = set[str](), 0.0
+            for turn in t.turns:
+                if turn.hits:
+                    total += 1 / len({*turn.hits} - seen)
+                seen |= {*turn.hits}
+            return total
+
+        return [whole(t, new(t)) for t in group.kept]
+
+
+class ExpectsAnAnswer(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
+        return [whole(t, float(len(t.answer or t.queries[-1]))) for t in group.kept]
+
+
+class ActsAfterAnObservation(GroupCredit):
+    def of_group(self, group: Group) -> list[NDArray[np.float64]]:
+        ends = [t.segments[-1] for t in group.kept if len(t.segments) > 1]
+        assert all(end.role == "model" for end in ends), "an episode ends with what its agent wrote"
+        return [whole(t, 0.0) for t in group.kept]
+
+
+@pytest.mark.parametrize(
+    ("credit", "fault"),
+    [
+        (TakesHitsForPassages(), AttributeError),
+        (TakesTheBestHit(), IndexError),
+        (AsksForNewHits(), ZeroDivisionError),
+        (ExpectsAnAnswer(), IndexError),
+        (ActsAfterAnObservation(), AssertionError),
+    ],
+)
+def test_what_would_crash_on_real_episodes_crashes_in_the_check(credit: Credit, fault: type[Exception]) -> None:
+    with pytest.raises(fault):
+        check_credit(credit)
+
+
+def test_the_examples_are_episodes_as_they_come_about() -> None:
+    kept = [t for g in [*example_groups(), *long_groups()] for t in g.kept]
+    turns = [turn for t in kept for turn in t.turns]
+    assert {t.stop_reason for t in kept} == {"answered", "max_turns", "context_full"}
+    assert {turn.kind for turn in turns} == {"search", "answer", "invalid"}
+    assert all(len(turn.hits) == len(turn.titles) == len(turn.scores) for turn in turns)
+    assert all(turn.kind == "search" for turn in turns if turn.hits)
+    assert all(list(turn.scores) == sorted(turn.scores, reverse=True) for turn in turns)
+    assert all(len(t.turns) == len(t.actions) for t in kept)
+    assert max(len(t.turns) for t in kept) == 4
+    assert max(len(t.question.hops) for t in kept) == 2
+
+
 def test_the_example_probe_answers_as_a_real_one_does() -> None:
     groups, probe = example_groups(), ExampleProbe()
     kept = [t for g in groups for t in g.kept]
@@ -148,7 +215,7 @@ class Moody(Hint):
 @pytest.mark.parametrize(
     ("hint", "message"),
     [
-        (PerEpisode(), r"got \[4, 2, 1, 2, 2\] hints"),
+        (PerEpisode(), r"got \[4, 2, 1, 2, 2, 4\] hints"),
         (Empty(), "expected a text that is not empty"),
         (Moody(), "got other hints for the same seed"),
     ],

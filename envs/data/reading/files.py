@@ -60,7 +60,7 @@ def format_of(path: Path) -> Format:
     if path.is_dir():
         raise DataError(f"got {path}, which is a folder, expected a file of it, such as *.parquet or *.jsonl")
     if not path.is_file():
-        raise DataError(f"got {path}, which is no file, expected JSON Lines, JSON, CSV or Parquet{_absent(path)}")
+        raise DataError(f"got {path}, which is no file, expected JSON Lines, JSON, CSV or Parquet")
     with readable(path), opened(path) as file:
         head = file.read(32)
         for magic, what in NO_DATA.items():
@@ -80,10 +80,6 @@ def format_of(path: Path) -> Format:
         if text.lstrip().startswith("{") and _whole(text) and _line(file, head).strip():
             return "lines"
         return "json"
-
-
-def _absent(path: Path) -> str:
-    return "" if path.is_absolute() else f" (relative paths start at {Path.cwd()})"
 
 
 def _line(file: IO[bytes], head: bytes) -> str:

@@ -26,7 +26,7 @@ class FilePassages(Corpus):
     """Passages in a file."""
 
     path: Path
-    """JSON Lines, JSON, CSV, TSV or Parquet, also packed by gzip; a relative path starts at the working directory."""
+    """JSON Lines, JSON, CSV, TSV or Parquet, also packed by gzip."""
     limit: int | None = Field(None, ge=1)
     """Read only so many passages."""
 

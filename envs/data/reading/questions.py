@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from sdsearch.config.component import Settings
 from sdsearch.config.words import quoted
@@ -59,7 +59,7 @@ class Sample(Settings):
 
     count: int = Field(ge=1)
     """How many; all, if there are fewer."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Another one takes others."""
 
 
@@ -68,15 +68,13 @@ class Split(Settings):
 
     part: str
     """Which part, by its name in `shares`."""
-    shares: dict[str, float] = Field(default={"train": 0.8, "validation": 0.1, "test": 0.1})
+    shares: dict[str, PositiveFloat] = Field(default={"train": 0.8, "validation": 0.1, "test": 0.1})
     """The parts and about how large each is; another order or other shares are another split."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Another one divides otherwise."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if min(self.shares.values(), default=0) <= 0:
-            raise ValueError(f"got the shares {self.shares}, expected a positive one for each part")
         if self.part not in self.shares:
             raise ValueError(f"got the part {quoted(self.part)}, expected one of {', '.join(self.shares)}")
         return self
@@ -306,7 +304,7 @@ class FileQuestions(Adapter):
     """Questions in a file."""
 
     path: Path
-    """JSON Lines, JSON, CSV, TSV or Parquet, also packed by gzip; a relative path starts at the working directory."""
+    """JSON Lines, JSON, CSV, TSV or Parquet, also packed by gzip."""
 
     @property
     def place(self) -> str:

@@ -20,12 +20,14 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
 from sdsearch.config.discovery import FOLDERS, Place, absent, known, locate, unavailable
+from sdsearch.config.scalars import kinds, read
 from sdsearch.config.words import quoted
 from sdsearch.errors import ComponentError
 
@@ -50,6 +52,11 @@ class Settings(BaseModel):
         if isinstance(info.context, Readers):
             info.context.setdefault(id(data), []).append(cls)
         return cls._fields_of(data)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_field(cls, value: Any, info: ValidationInfo) -> Any:
+        return read(kinds(cls, str(info.field_name)), value)
 
     @classmethod
     def _fields_of(cls, data: Any) -> Any:

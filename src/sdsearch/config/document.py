@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from sdsearch.config.scalars import Text
 from sdsearch.config.words import quoted
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -31,6 +33,11 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
+    @property
+    def folder(self) -> str:
+        """The folder of the file; "", the working directory, where it was written in none (or in a pipe)."""
+        return os.path.dirname(self.source) if self.line and os.path.isfile(self.source) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -47,6 +54,19 @@ class Node:
                 return {key: node.plain() for key, node in self.value.items()}
             case list():
                 return [node.plain() for node in self.value]
+        return self.value
+
+    def placed(self) -> Any:
+        """Return the value without places, but for its texts: these are `Text`."""
+        match self.value:
+            case dict():
+                return {key: node.placed() for key, node in self.value.items()}
+            case list():
+                return [node.placed() for node in self.value]
+            case str():
+                text = Text(self.value)
+                text.folder = self.place.folder
+                return text
         return self.value
 
     def merge(self, over: Node) -> Node:

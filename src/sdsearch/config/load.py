@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sdsearch.config.component import Readers, Settings
 from sdsearch.config.document import Node, Place
 from sdsearch.config.problems import explain
+from sdsearch.config.scalars import clean, expanded
 from sdsearch.config.words import quoted, suggest
 from sdsearch.config.yaml import DEEPEST, LARGEST, parse
 from sdsearch.errors import SpecError
@@ -96,8 +99,7 @@ def tree(path: str | Path, overrides: Sequence[str], problems: list[str]) -> tup
         raise complaint([*problems, str(error)]) from error
     for override in overrides:
         root = put(root, override, problems)
-    stem = re.sub(r"[^\w.-]", "_", Path(path).stem, flags=re.A)
-    root.value.setdefault("name", Node(stem, Place(f"{path} (its name)")))
+    root.value.setdefault("name", Node(clean(Path(path).stem), Place(f"{path} (its name)")))
     return root, root.value.pop("kind", None)
 
 
@@ -106,7 +108,7 @@ def build(root: Node, model: type[M], problems: list[str]) -> M:
     if root.keys.get("name") is None and "name" not in model.model_fields:
         del root.value["name"]
     problems += moved(root, model)
-    data, readers = root.plain(), Readers()
+    data, readers = root.placed(), Readers()
     try:
         built = model.model_validate(data, context=readers)
     except ValidationError as error:
@@ -114,6 +116,27 @@ def build(root: Node, model: type[M], problems: list[str]) -> M:
     if problems:
         raise complaint(problems)
     return built
+
+
+def whole(root: Node, built: Any) -> Any:
+    """Return what was written in mappings and lists, but for its paths: these are as `built` has them.
+
+    It says the same wherever it is put.
+    """
+    match root.value:
+        case dict() as nodes:
+            inner = built.get if isinstance(built, Mapping) else partial(_attribute, built)
+            return {key: whole(node, inner(key)) for key, node in nodes.items()}
+        case list() as nodes:
+            items = built if isinstance(built, list | tuple) else ()
+            return [whole(node, item) for node, item in zip_longest(nodes, items)]
+        case str() if isinstance(built, str | Path) and Path(built).is_absolute():
+            return str(built)
+    return root.value
+
+
+def _attribute(built: Any, name: str) -> Any:
+    return getattr(built, name, None)
 
 
 def moved(root: Node, model: type[BaseModel]) -> list[str]:
@@ -186,12 +209,26 @@ def read(path: Path, problems: list[str], below: tuple[Path, ...] = (), left: in
     if not isinstance(base.value, str):
         raise SpecError(f"{base.place}: base: got {quoted(base.value)}, expected the path of a spec")
     try:
-        under = read(path.parent / base.value, problems, chain, left - len(raw))
-    except SpecError as error:
+        under = read(path.parent / expanded(base.value), problems, chain, left - len(raw))
+    except (SpecError, ValueError) as error:
         raise SpecError(f"{at}: base: {error}") from error
     # A run is kept under its name: an ablation must not write into the folder of what it is based on.
-    nodes = {key: node for key, node in under.value.items() if key != "name"}
+    nodes = {key: node for key, node in typed(under).value.items() if key != "name"}
     return Node(nodes, under.place, under.keys).merge(root)
+
+
+DEFAULT_TYPES = {"environment": "search"}
+"""What a section is that does not say its `type`, where its family has a default."""
+
+
+def typed(root: Node) -> Node:
+    """Return a whole tree in which such sections say what they are: another `type` then replaces them, as any other."""
+    said = {
+        key: Node({"type": Node(name, Place("default")), **node.value}, node.place, node.keys)
+        for key, name in DEFAULT_TYPES.items()
+        if (node := root.value.get(key)) and isinstance(node.value, dict) and "type" not in node.value
+    }
+    return Node({**root.value, **said}, root.place, root.keys)
 
 
 def _at(path: Path, error: UnicodeDecodeError) -> str:
@@ -216,7 +253,7 @@ def put(root: Node, override: str, problems: list[str]) -> Node:
         problems.append(f"{source}: expected a path and a value, such as train.steps=3")
         return root
     try:
-        return root.put(steps, parse(text, source, problems, inline=True))
+        return typed(root).put(steps, parse(text, source, problems, inline=True))
     except SpecError as error:
         problems.append(str(error))
     except LookupError as error:

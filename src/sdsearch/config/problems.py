@@ -41,6 +41,7 @@ EXPECTED = {
     "path_type": "a path",
     "string_pattern_mismatch": "text that matches {pattern}",
     "string_type": "text",
+    "too_long": "at most {max_length} items",
     "too_short": "at least {min_length} items",
     "tuple_type": "a list",
 }
@@ -143,6 +144,8 @@ def describe(fault: Fault, raw: Mapping[str, Any], site: Site) -> None:
         words = [*fields, *(TOP if len(site.path) == 1 and name not in TOP else ())]
         choice = f", expected {'one of ' if words else ''}{', '.join(words) or 'none'}" if site.owners else ""
         fault.messages.append(f"unknown key{choice}{suggest(name, words) or by_default(name, site.owners)}")
+    elif kind == "missing" and site.path and isinstance(site.path[-1], int):
+        fault.expected.append("one item more")
     elif kind == "missing":
         description = fields[name].description if name in fields else None
         fault.messages.append(": ".join(filter(None, ("missing", " ".join((description or "").split())))))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import Field
 
 from sdsearch.config.component import Component, Settings
+from sdsearch.config.scalars import NameOrPath
 from sdsearch.contracts.environment import Grammar
 from sdsearch.core.trajectory import FinishReason, Span
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Model(Settings):
     """A causal language model of the transformers library."""
 
-    name: str = "seed-policy"
-    """A folder, a hub name, or a name under the package's own weights."""
+    name: NameOrPath = "seed-policy"
+    """A name of the hub or of the package's own weights, or a folder, which begins with `/`, `./`, `../` or `~`."""
     gguf_file: str | None = None
     """The GGUF file inside `name`, for weights in that form."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

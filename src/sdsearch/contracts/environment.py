@@ -167,7 +167,7 @@ class Environment(Component):
     family: ClassVar[str] = "environment"
     default: ClassVar[str] = "search"
 
-    max_turns: int = Field(5, ge=1)
+    max_turns: int = Field(5, ge=1, le=1000)
     """The number of actions in an episode, the answer included."""
 
     @property

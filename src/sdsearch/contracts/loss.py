@@ -108,7 +108,7 @@ class Term(Component):
     """What the term is a mean over. "token": every row of the step that it selects counts the same; "trajectory": every
     trajectory that has such rows does, and each of its rows the same within it; "constant": every row counts
     1 / (`constant` x trajectories that have rows), so that no length is favoured (Dr. GRPO)."""
-    constant: int = Field(256, ge=1)
+    constant: int = Field(256, ge=1, le=1_000_000)
     """Tokens, for `normalise: constant`: the length that a trajectory is taken to have."""
 
     @property

@@ -8,20 +8,25 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from sdsearch.core.question import Question
-from sdsearch.core.trajectory import Fork, Group, kept
+from sdsearch.core.trajectory import kept
 from sdsearch.errors import DataError, ModelError
+from sdsearch.fidelity import continuations
 from sdsearch.fidelity.advantages import TrueAdvantages, estimate
 from sdsearch.fidelity.candidates import candidates, credited, objections
+from sdsearch.fidelity.continuations import Continuations
 from sdsearch.fidelity.gradients import GradientReport, Validity, validity
 from sdsearch.fidelity.known_problem import ExactProbe, SearchProblem
 from sdsearch.fidelity.result import Result
 from sdsearch.fidelity.step_gradients import StepReport, of_run
 from sdsearch.learning.run_probe import opened
-from sdsearch.rollout.collect import EpisodeCollector, bearable, continue_from
+from sdsearch.rollout.collect import bearable
 from sdsearch.rollout.order import choose
+from sdsearch.runs import checkpoint
 from sdsearch.runs.folder import Run
 from sdsearch.spec import load
 from sdsearch.terminal.progress import Bars
@@ -112,11 +117,22 @@ def score_run(
     needs = frozenset(n for c in methods.values() for n in c.needs)
     probe = opened(experiment, needs, lot, dice.getrandbits(32), path)
     skipped |= objections(methods, experiment.conditions(objective), probe.has)
-    groups = run.groups(stored)[:questions] if stored else experiment.train.rollouts.collect(probe.collector)
-    bearable(groups, most)
-    # Before the continuations, which take long: a credit that fails should do so at once.
-    credits, failed = credited({n: c for n, c in methods.items() if n not in skipped}, groups, probe)
-    later = Later(probe.collector, k, dice.getrandbits(32), experiment.evaluate.batch)
+    methods = {n: c for n, c in methods.items() if n not in skipped}
+    credits: dict[str, list[NDArray[np.float64]]] = {}
+    with Bars(Console(stderr=True), beat=10) as bars:
+        task = bars.task("episodes and their credits", 1 + len(methods))
+        groups = run.groups(stored)[:questions] if stored else experiment.train.rollouts.collect(probe.collector)
+        bearable(groups, most)
+        task.advance()
+        # Before the continuations, which take long: a credit that fails should do so at once.
+        for method, credit in methods.items():
+            told, failed = credited({method: credit}, groups, probe)
+            credits, skipped = credits | told, skipped | failed
+            task.advance(note=method)
+    at_once = min(experiment.evaluate.batch, probe.collector.at_once or experiment.evaluate.batch)
+    file = folder / continuations.NAME
+    weights = f"{checkpoint.digest(path / 'about.json')} {probe.collector.env_factory.fingerprint}"
+    later = Continuations(probe.collector, k, dice.getrandbits(32), at_once, file, weights)
     truth = estimate(groups, later, k)
     bearable(later.played, most)
     about: dict[str, str | int | float] = {
@@ -128,7 +144,8 @@ def score_run(
         "continuations": sum(len(g.trajectories) for g in later.played),
         "seed": seed,
     }
-    return Result(about, groups, truth, credits, skipped | failed)
+    later.done()
+    return Result(about, groups, truth, credits, skipped)
 
 
 def run_gradients(
@@ -172,25 +189,3 @@ def run_gradients(
     about |= {"questions of a step": size, "attempts at each": experiment.train.group}
     credits = {n: c for n, c in methods.items() if n not in skipped}
     return of_run(probe, steps, stage, max(0, step - 1), credits, about, skipped)
-
-
-class Later:
-    """Plays states on, with common random numbers and a progress bar, and keeps what it has played."""
-
-    def __init__(self, play: EpisodeCollector, k: int, seed: int, batch: int) -> None:
-        """Take `batch` episodes at once."""
-        self.env_factory, self.session, self.seed = play.env_factory, play.session, seed
-        self.many = batch // k
-        self.played: list[Group] = []
-
-    def __call__(self, forks: Sequence[Fork], k: int) -> list[Group]:
-        """See `sdsearch.rollout.collect.continue_from`."""
-        groups: list[Group] = []
-        with Bars(Console(stderr=True)) as bars:
-            task = bars.task("continuations", len(forks) * k)
-            for start in range(0, len(forks), max(1, self.many)):
-                some = forks[start : start + max(1, self.many)]
-                groups += continue_from(self.env_factory, self.session, some, k, self.seed, paired=True)
-                task.advance(len(some) * k)
-        self.played += groups
-        return groups

@@ -11,6 +11,7 @@ from sdsearch.core.question import Question
 from sdsearch.learning.learner import Learner
 from sdsearch.learning.probe import ModelProbe
 from sdsearch.learning.processes import Processes
+from sdsearch.policy.memory import episodes_at_once
 from sdsearch.policy.policy import language_model
 from sdsearch.rollout.collect import EpisodeCollector
 from sdsearch.runs import checkpoint
@@ -47,8 +48,15 @@ def opened(
         learner.teachers.load_state_dict(state["teachers"])
         if learner.critic:
             learner.critic.load_state_dict(state["critic"])
-    session = experiment.agent.open(grammar, language_model(experiment.model, experiment.sampling, learner.policy))
+    model = language_model(experiment.model, experiment.sampling, learner.policy)
     play = EpisodeCollector(
-        experiment.environment.open(), session, lot(0), settings.group, seed, int(about["step"]), lot
+        experiment.environment.open(),
+        experiment.agent.open(grammar, model),
+        lot(0),
+        settings.group,
+        seed,
+        int(about["step"]),
+        lot,
+        at_once=episodes_at_once(learner.policy, model.context),
     )
     return RunProbe(play, grammar, learner.teachers, learner.tokens_per_batch, learner.critic)

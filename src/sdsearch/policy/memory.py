@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MOST, LEAST = 16_384, 256
 """Tokens of a micro-batch; more are not faster, and fewer are slow."""
+MANY, FEWEST = 1024, 8
+"""Episodes that are played at once; more are not faster."""
 SHARE = 0.25
 """The part of the memory that a micro-batch may take, of what is left once gradients and averages are there."""
 LOGITS = 6
@@ -34,6 +36,24 @@ def tokens_at_once(policy: Policy) -> int:
     left = (free(policy.device) - OPTIMISER * weights) * SHARE
     fitting = int(max(left, 0) / bytes_per_token(policy))
     return max(LEAST, min(MOST, 1 << max(0, fitting.bit_length() - 1)))
+
+
+def episodes_at_once(policy: Policy, context: int) -> int:
+    """Return how many episodes of `context` tokens may be played at once: a power of two, for the same reason."""
+    fitting = int(free(policy.device) * SHARE / (context * bytes_kept(policy)))
+    return max(FEWEST, min(MANY, 1 << max(0, fitting.bit_length() - 1)))
+
+
+def bytes_kept(policy: Policy) -> int:
+    """Return about how many bytes a sampled context takes for each of its tokens: its keys and values, twice.
+
+    They are copied where the cache grows or rows leave it.
+    """
+    config = policy.attention.config
+    heads = config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or policy.head.weight.shape[1] // heads
+    kept = (getattr(config, "num_key_value_heads", None) or heads) * dim
+    return int(2 * 2 * len(policy.attention.kinds) * kept * policy.head.weight.element_size())
 
 
 def bytes_per_token(policy: Policy) -> int:

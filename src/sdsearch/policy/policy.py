@@ -180,6 +180,12 @@ def loading(settings: Model) -> Iterator[tuple[str, dict[str, Any]]]:
     options: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code}
     if settings.gguf_file:
         options["gguf_file"] = settings.gguf_file
+    here = Path(settings.name)
+    if not here.is_absolute() and here.is_dir() and not (WEIGHTS / here).is_dir():
+        raise ModelError(
+            f"the model {settings.name!r} has the name of a folder in the working directory, expected a name of the "
+            "hub or of the package's weights, or a path: one that begins with ./ is seen from its spec"
+        )
     try:
         yield str(WEIGHTS / settings.name) if (WEIGHTS / settings.name).is_dir() else settings.name, options
     except (OSError, ValueError, ImportError) as error:

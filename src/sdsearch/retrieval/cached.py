@@ -23,11 +23,11 @@ from sdsearch.errors import RetrieverUnavailable
 class Patience(Settings):
     """How long a search may take before it is an outage: with the defaults at most 123.5 seconds."""
 
-    seconds: float = Field(30.0, gt=0)
+    seconds: float = Field(30.0, gt=0, le=10**6)
     """The time limit of one attempt."""
-    retries: int = Field(3, ge=0)
+    retries: int = Field(3, ge=0, le=1000)
     """Attempts after the first."""
-    pause: float = Field(0.5, ge=0)
+    pause: float = Field(0.5, ge=0, le=3600)
     """Seconds before the second attempt, doubled before each further one."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sdsearch.contracts.agent import AgentSession
 from sdsearch.contracts.environment import EnvFactory, TextVectorEnv
@@ -27,17 +28,33 @@ def collect(
     greedy: bool = False,
     clock: Clock | None = None,
     attempts: Counter[str] | None = None,
+    at_once: int | None = None,
 ) -> list[Group]:
-    """Play `group` episodes of each question, all at once, and return one group per question, in order.
+    """Play `group` episodes of each question and return one group per question, in order.
 
-    Tokens are drawn from `seed`, the question and its attempt; `attempts` are those made before, counted on.
+    Tokens are drawn from `seed`, the question and its attempt; `attempts` are those made before, counted on. All are
+    played at once, or as many groups as `at_once` episodes make, and one at least.
     """
     asked = [q for q in questions for _ in range(group)]
-    env, texts = begin(env_factory, asked)
-    with closing(env):
-        session.reset(asked, row_seeds(seed, asked, attempts), greedy)
-        played = play(env, session, asked, texts, clock or Clock())
-    return [Group(q, tuple(played[i * group : (i + 1) * group])) for i, q in enumerate(questions)]
+    seeds, groups = row_seeds(seed, asked, attempts), list[Group]()
+    for first, some in lots(questions, group, at_once):
+        rows = slice(first * group, (first + len(some)) * group)
+        env, texts = begin(env_factory, asked[rows])
+        with closing(env):
+            session.reset(asked[rows], seeds[rows], greedy)
+            played = play(env, session, asked[rows], texts, clock or Clock())
+        groups += [Group(q, tuple(played[i * group : (i + 1) * group])) for i, q in enumerate(some)]
+    return groups
+
+
+T = TypeVar("T")
+
+
+def lots(items: Sequence[T], episodes: int, at_once: int | None) -> Iterator[tuple[int, Sequence[T]]]:
+    """Cut what has so many episodes each into lots of `at_once` of them; yield where each begins, and what it holds."""
+    many = len(items) if at_once is None else max(1, at_once // max(1, episodes))
+    for first in range(0, len(items), max(1, many)):
+        yield first, items[first : first + many]
 
 
 def continue_from(
@@ -50,8 +67,9 @@ def continue_from(
     clock: Clock | None = None,
     paired: bool = False,
     attempts: Counter[str] | None = None,
+    at_once: int | None = None,
 ) -> list[Group]:
-    """Play each fork to its end `k` times, all at once, and return one group of `k` whole trajectories per fork.
+    """Play each fork to its end `k` times and return one group of `k` whole trajectories per fork; see `collect`.
 
     The environment goes on from the state at the turn's boundary, the session from the recorded tokens, which nothing
     encodes anew; what was recorded before the turn, log-probabilities included, opens each trajectory. Tokens are drawn
@@ -60,19 +78,24 @@ def continue_from(
 
     Raises `ValueError` for a turn that an episode does not have.
     """
-    pasts = [f.trajectory.before(f.turn) for f in forks for _ in range(k)]
-    asked = [f.trajectory.question for f in forks for _ in range(k)]
-    if not asked:
+    if not k:
         return [Group(f.trajectory.question, ()) for f in forks]
     states = [env_factory.state_at(*fork) for fork in forks]
-    lots = [asked[i * k : (i + 1) * k] for i in range(len(forks))] if paired else [asked]
-    env, _ = begin(env_factory, asked)
-    with closing(env):
-        # Each row its own: an environment may play on in the very state that it was given.
-        texts = [env.restore(i, deepcopy(states[i // k])) for i in range(len(asked))]
-        session.reset(asked, [s for lot in lots for s in row_seeds(seed, lot, None if paired else attempts)], greedy)
-        played = play(env, session, asked, texts, clock or Clock(), pasts)
-    return [Group(f.trajectory.question, tuple(played[i * k : (i + 1) * k])) for i, f in enumerate(forks)]
+    every = [f.trajectory.question for f in forks for _ in range(k)]
+    alike = [every[i * k : (i + 1) * k] for i in range(len(forks))] if paired else [every]
+    seeds = [s for part in alike for s in row_seeds(seed, part, None if paired else attempts)]
+    groups: list[Group] = []
+    for first, some in lots(forks, k, at_once):
+        asked = [f.trajectory.question for f in some for _ in range(k)]
+        pasts = [f.trajectory.before(f.turn) for f in some for _ in range(k)]
+        env, _ = begin(env_factory, asked)
+        with closing(env):
+            # Each row its own: an environment may play on in the very state that it was given.
+            texts = [env.restore(i, deepcopy(states[first + i // k])) for i in range(len(asked))]
+            session.reset(asked, seeds[first * k : (first + len(some)) * k], greedy)
+            played = play(env, session, asked, texts, clock or Clock(), pasts)
+        groups += [Group(f.trajectory.question, tuple(played[i * k : (i + 1) * k])) for i, f in enumerate(some)]
+    return groups
 
 
 def begin(env_factory: EnvFactory, questions: Sequence[Question]) -> tuple[TextVectorEnv, Sequence[str]]:
@@ -119,11 +142,13 @@ class EpisodeCollector:
     usage: Usage = field(default_factory=Usage)
     attempts: Counter[str] = field(default_factory=Counter)
     """How often each question was played or gone on with: the next time it is another attempt."""
+    at_once: int | None = None
+    """The most episodes that are played at once; None: all. It bounds memory and draws nothing else."""
 
     def collect(self, questions: Sequence[Question], group: int) -> list[Group]:
         """Play `group` episodes of each question; see `collect`."""
         groups = collect(
-            self.env_factory, self.session, questions, group, self.seed, clock=self.clock, attempts=self.attempts
+            self.env_factory, self.session, questions, group, self.seed, False, self.clock, self.attempts, self.at_once
         )
         self.usage.add(groups)
         return groups
@@ -131,7 +156,15 @@ class EpisodeCollector:
     def continue_from(self, forks: Sequence[Fork], k: int, greedy: bool = False) -> list[Group]:
         """Play each fork to its end `k` times; see `continue_from`."""
         groups = continue_from(
-            self.env_factory, self.session, forks, k, self.seed, greedy, self.clock, attempts=self.attempts
+            self.env_factory,
+            self.session,
+            forks,
+            k,
+            self.seed,
+            greedy,
+            self.clock,
+            attempts=self.attempts,
+            at_once=self.at_once,
         )
         self.usage.add(groups, [f.turn for f in forks])
         return groups

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from sdsearch.errors import CheckpointError
-from sdsearch.runs.old_runs import ahead
+from sdsearch.runs.old_runs import NO_RUN, ahead, made
 
 if TYPE_CHECKING:
     from sdsearch.policy.policy import Policy
@@ -134,6 +134,8 @@ def fault(path: Path) -> str:
 
 def remedy(path: Path) -> str:
     """Say how to go on in spite of a checkpoint that cannot be loaded."""
+    if path.parent.name != "checkpoints" or not made(path.parents[1]):
+        return NO_RUN
     older = [p for p in saved(path.parent) if p.name != path.name]
     whole = next((p for p in reversed(older) if not fault(p)), None)
     spec = quote(str(path.parents[1] / "spec.yaml"))

@@ -72,6 +72,11 @@ class Run(StoredRun):
                     replace(spec, lambda p: p.write_text(experiment.dump()))
                 return run
             if begun and not fresh:
+                if changes := spec_differences(read(spec, []).plain(), experiment.model_dump(mode="json")):
+                    raise CheckpointError(
+                        f"{run.folder} holds the run of another spec ({'; '.join(changes[:3])}): give this one another "
+                        "name (its `name`, or its file's), or --fresh moves the other aside"
+                    )
                 raise CheckpointError(
                     f"{run.folder} holds a run already: --resume goes on with it, --fresh moves it aside"
                 )

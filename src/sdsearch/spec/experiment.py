@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from sdsearch.config.component import Settings
 from sdsearch.config.load import load_as
 from sdsearch.config.problems import OBJECTIONS
+from sdsearch.config.scalars import Name, OutPath
 from sdsearch.config.yaml import write
 from sdsearch.contracts.agent import Agent
 from sdsearch.contracts.conditions import Conditions
@@ -29,11 +30,11 @@ from sdsearch.spec.sections import Data, Evaluate, Train
 class Experiment(Settings):
     """A spec: the data, the environment, the agent, and how it learns and is judged."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    name: Name
     """The name of the run and of its folder; by default that of the file. It is not taken over from `base`."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Everything random is drawn from it."""
-    out: Path = Path("runs")
+    out: OutPath = Path("runs")
     """Where runs are kept, seen from the folder in which the command is given."""
     environment: Environment
     """What the agent acts in."""

@@ -44,7 +44,7 @@ class Source(Settings):
     filter: Literal["none", "mixed"] = "none"
     """"mixed": only groups whose rewards differ (DAPO's dynamic sampling, 2503.14476, section 3.2). Played ones are
     topped up with groups alike where `rounds` did not bring enough."""
-    rounds: int = Field(3, ge=1)
+    rounds: int = Field(3, ge=1, le=1000)
     """The most often that a step's worth of questions is played for `filter`; verl's limit is 10."""
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class Source(Settings):
 class Phase(Settings):
     """Steps of a run with an objective and a source of their own."""
 
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10**8)
     """The number of steps."""
     objective: Objective
     """What is learned. Steps of its schedules are counted from the beginning of the phase."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -50,6 +50,7 @@ class Budget(Settings):
         return any(value is not None and getattr(usage, name) >= value for name, value in self)
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
 STOOD_IN_FOR = ("steps", "source")
 """Fields of `Train` that each phase has for itself."""
 
@@ -57,36 +58,36 @@ STOOD_IN_FOR = ("steps", "source")
 class Train(Settings):
     """How the agent learns."""
 
-    steps: int = Field(100, ge=1)
+    steps: int = Field(100, ge=1, le=10**8)
     """The number of times that groups are collected and learned from."""
     source: Source = Source()
     """Where they come from."""
     phases: list[Phase] | None = Field(None, min_length=1)
     """In place of `objective`, `train.steps` and `train.source`: several of them, one after the other."""
-    questions: int = Field(8, ge=1)
+    questions: int = Field(8, ge=1, le=10**6)
     """Questions per step."""
-    group: int = Field(5, ge=1)
+    group: int = Field(5, ge=1, le=10_000)
     """Rollouts per question."""
     rollouts: RolloutStrategy = Field(default="independent", validate_default=True)
     """How they come about."""
     budget: Budget | None = None
     """The run ends after the step that reaches it, or after `steps`."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(1, ge=1, le=1000)
     """How often each step's rollouts are learned from; each time is one update of the weights."""
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, le=10)
     """The learning rate of AdamW after the warm-up."""
-    critic_learning_rate: float = Field(1e-3, gt=0)
+    critic_learning_rate: float = Field(1e-3, gt=0, le=10)
     """That of the critic, for a credit that needs one. Search-R1 takes 1e-5 for a large model; this is for a small
     policy with a fresh value head."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises to its value."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """AdamW's decay rates."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, le=10)
     """AdamW's weight decay."""
     max_grad_norm: float = Field(1.0, gt=0)
     """The norm that a gradient is clipped to."""
-    tokens_per_batch: int | None = Field(None, ge=1)
+    tokens_per_batch: int | None = Field(None, ge=1, le=10**9)
     """The number of tokens in a micro-batch, padding included; it bounds memory and does not change the result.
     null: what the machine's memory holds with the model's vocabulary; the run's own spec says how many that were."""
     ema: float = Field(0.05, gt=0, le=1)
@@ -97,7 +98,7 @@ class Train(Settings):
     """Steps between evaluations; 0: only after the last step."""
     checkpoint_every: int = Field(50, ge=0)
     """Steps between checkpoints; 0: only after the last step."""
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(2, ge=1, le=10**8)
     """The number of checkpoints that are kept, the latest ones."""
     columns_every: int = Field(1, ge=0)
     """Steps between those of whose tokens all figures are kept, the first included; 0: none."""
@@ -132,11 +133,11 @@ class Train(Settings):
 class Evaluate(Settings):
     """How the agent is judged."""
 
-    questions: int = Field(200, ge=1)
+    questions: int = Field(200, ge=1, le=10**6)
     """The first so many questions of `data.test`."""
-    between: int | None = Field(None, ge=1)
+    between: int | None = Field(None, ge=1, le=10**6)
     """The first so many of these, in evaluations before the last; null: all."""
-    batch: int = Field(64, ge=1)
+    batch: int = Field(64, ge=1, le=65536)
     """The number of episodes that are played at once."""
     greedy: bool = True
     """Whether the likeliest token is taken; if not, tokens are sampled as in training."""

@@ -14,13 +14,13 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from sdsearch.config.component import Settings
 from sdsearch.config.document import Node
-from sdsearch.config.load import Loaded, build, complaint, read
+from sdsearch.config.load import Loaded, build, complaint, read, typed, whole
+from sdsearch.config.scalars import Name, OutPath, expanded
 from sdsearch.config.words import quoted, suggest
 from sdsearch.errors import SpecError
 from sdsearch.spec import Experiment
 
 Quantity = Literal["rollouts", "tokens", "seconds"]
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 SHARED = ("name", "seed", "out", "train.budget")
@@ -42,13 +42,13 @@ class Contrast(Settings):
 class Study(Settings):
     """A comparison of arms: the same experiment with different parts, on the same seeds and the same budget."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    name: Name
     """The name of the study and of its folder; by default that of the file."""
-    out: Path = Path("runs")
+    out: OutPath = Path("runs")
     """Where studies are kept, seen from the folder in which the command is given."""
     experiment: str
     """The spec that the arms change: its path, seen from this file."""
-    arms: dict[ArmName, dict[str, Any]] = Field(min_length=1)
+    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     """What each arm changes in the experiment, merged as a spec onto its `base`; {}: nothing."""
     reference: str
     """The arm that the others are compared with."""
@@ -61,9 +61,9 @@ class Study(Settings):
     primary: Contrast | None = None
     """The contrast that the study is made for, if there is one. Named before the first run begins, it needs no
     correction for the number of the others; the table says whether it was."""
-    workers: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, le=1000)
     """Runs at the same time."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=1000)
     """Threads of each run on the CPU (OMP_NUM_THREADS)."""
     gpus: NonNegativeFloat = 0
     """With `--ray`: what each run takes of a machine's GPUs. Without, all runs see them all."""
@@ -105,7 +105,7 @@ class Job:
     arm: str
     experiment: Experiment
     written: dict[str, Any]
-    """The spec without its defaults, bases and overrides merged."""
+    """The spec without its defaults; bases and overrides are merged, its paths whole."""
 
     @property
     def seed(self) -> int:
@@ -130,10 +130,10 @@ def jobs(loaded: Loaded) -> list[Job]:
     study, root, problems = loaded.spec, loaded.root, list[str]()
     assert isinstance(study, Study)
     place = root.value["experiment"].place
-    path = Path(place.source).parent / study.experiment if place.line else Path(study.experiment)
     try:
-        under = read(path, problems)
-    except SpecError as error:
+        path = Path(expanded(study.experiment))
+        under = read(Path(place.source).parent / path if place.line else path, problems)
+    except (SpecError, ValueError) as error:
         raise complaint([f"{place}: experiment: {error}"]) from error
     arms: list[list[Job]] = []
     for name, over in root.value["arms"].value.items():
@@ -141,7 +141,7 @@ def jobs(loaded: Loaded) -> list[Job]:
         wrong += [f"{over.place}: arms.{name}: `{key}` {ALIKE}" for key in EVALUATION if _at(over, key)]
         budget = Node({n: Node(v, place) for n, v in study.budget.items()}, place)
         base = Node({k: n for k, n in under.value.items() if k != "kind"}, under.place, under.keys)
-        tree = base.merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)
+        tree = typed(base).merge(over).put(["train", "budget"], Node(None, place)).put(["train", "budget"], budget)
         for key, value in {"name": name, "out": str(study.folder), "seed": study.seeds[0]}.items():
             tree = tree.put([key], Node(value, place))
         try:
@@ -151,7 +151,7 @@ def jobs(loaded: Loaded) -> list[Job]:
         except SpecError as error:
             problems += [f"arm {name}: {line}" for line in str(error).splitlines()]
             continue
-        plain = tree.plain()
+        plain = whole(tree, first)
         arms.append(
             [Job(name, first.model_copy(update={"seed": s}), {**plain, "seed": s}) for s in study.seeds],
         )

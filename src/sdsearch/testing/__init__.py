@@ -34,6 +34,7 @@ from sdsearch.testing.examples import (
     example_questions,
     example_table,
     example_trajectory,
+    long_groups,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "example_questions",
     "example_table",
     "example_trajectory",
+    "long_groups",
 ]
 
 
@@ -66,7 +68,7 @@ def check_credit(credit: Credit) -> None:
     It is given the example groups as one step, and a probe whose answers are made up.
     """
     assert TypeAdapter(Credit).validate_python(credit.model_dump()) == credit, "its settings do not read back"
-    groups = example_groups()
+    groups = example_groups() + long_groups()
     try:
         first = checked(credit, groups, ExampleProbe())
         checked(credit, [], ExampleProbe())
@@ -89,7 +91,7 @@ def check_credit(credit: Credit) -> None:
 def check_hint(hint: Hint) -> None:
     """Check that a hint has a text, None, or one of these per turn for each kept trajectory, and repeats itself."""
     assert TypeAdapter(Hint).validate_python(hint.model_dump()) == hint, "its settings do not read back"
-    groups = example_groups()
+    groups = example_groups() + long_groups()
     by_group = hint.texts(groups, 0)
     got, expected = [len(texts) for texts in by_group], [len(g.kept) for g in groups]
     assert got == expected, f"got {got} hints, expected one per kept trajectory: {expected}"

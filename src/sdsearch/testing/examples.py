@@ -29,27 +29,37 @@ FACTS = (
 
 
 def example_trajectory(
-    question: Question, actions: Sequence[tuple[str, str]], reward: float, lost: bool = False, seed: int = 0
+    question: Question, actions: Sequence[tuple[str, ...]], reward: float, lost: bool = False, seed: int = 0
 ) -> Trajectory:
     """Return an episode with made-up tokens: per action a thought, a tag, one token per word of the text, and a tag.
 
-    `actions` are pairs of a kind ("search", "answer", "invalid") and a text; every action but the last is observed.
+    `actions` are a kind ("search", "answer", "invalid"), a text, and the ids of what a search found, best first; every
+    action but the last is observed.
     """
     dice = np.random.default_rng(seed)
     segments = [Segment("prompt", f"Question: {question.text}\n", (1, 2, 3))]
-    for kind, text in actions:
+    for kind, text, *_ in actions:
         inner = {"search": Span.QUERY, "answer": Span.ANSWER}.get(kind, Span.MARKUP)
         spans = (Span.THINK, Span.MARKUP, *[inner] * len(text.split()), Span.MARKUP)
         tokens = tuple(dice.integers(VOCABULARY, size=len(spans)).tolist())
         logprobs = tuple((-dice.uniform(0.1, 3.0, len(spans))).tolist())
         segments += [Segment("model", text, tokens, logprobs, spans), Segment("observation", "", (4, 5))]
-    turns = tuple(Turn(kind, text) for kind, text in actions)
+    turns = tuple(_turn(kind, text, hits) for kind, text, *hits in actions)
     stop = "retriever_unavailable" if lost else "answered" if actions and actions[-1][0] == "answer" else "max_turns"
     return Trajectory(question, tuple(segments[: max(1, len(segments) - 1)]), turns, stop, reward)
 
 
+def _turn(kind: str, text: str, hits: Sequence[str]) -> Turn:
+    scores = tuple(1.5 - i / 4 for i in range(len(hits)))
+    return Turn(kind, text, tuple(hits), tuple(f"Title of {i}" for i in hits), scores, "stop")
+
+
 def example_groups() -> list[Group]:
-    """Return groups of every kind: mixed with one lost, all alike, of one, all lost, without any search or token."""
+    """Return groups of every kind: mixed with one lost, all alike, of one, all lost, without any search or token.
+
+    Of the searches some find the gold passage, again and among others, some others alone, and some nothing; the last
+    one of an episode that ends with it is not carried out.
+    """
     hops = [(Hop(f"place {i}", "city", "Paris", f"p{i}"),) for i in range(5)]
     question = [
         Question(f"q{i}", f"Where is place {i}?", ("New Paris", "Paris"), (f"p{i}",), hops[i]) for i in range(5)
@@ -57,13 +67,13 @@ def example_groups() -> list[Group]:
     right, wrong = ("answer", "Paris"), ("answer", "Rome")
     plays = [
         [
-            ([("search", "place zero"), ("search", "city of place zero"), right], 1.0, False),
-            ([("search", "zero"), wrong], 0.0, False),
+            ([("search", "place zero", "x1", "p0"), ("search", "city of place zero", "p0"), right], 1.0, False),
+            ([("search", "zero", "x1", "x2", "x3"), wrong], 0.0, False),
             ([("search", "broken")], 0.0, True),
             ([("invalid", "what"), ("search", "a\nCorrect: b | c"), ("answer", "Paris France")], 0.5, False),
         ],
         [([("search", "one"), wrong], 0.25, False), ([wrong], 0.25, False)],
-        [([("search", "two"), right], 1.0, False)],
+        [([("search", "two", "p2", "x1"), right], 1.0, False)],
         [([("search", "three")], 0.0, True), ([], 0.0, True)],
         [([], 0.0, False), ([right], 1.0, False)],
     ]
@@ -71,6 +81,28 @@ def example_groups() -> list[Group]:
         Group(q, tuple(example_trajectory(q, a, r, lost, 10 * i + j) for j, (a, r, lost) in enumerate(group)))
         for i, (q, group) in enumerate(zip(question, plays, strict=True))
     ]
+
+
+def long_groups() -> list[Group]:
+    """Return a group of attempts over several hops, as they come about: of four turns, each search with its hits.
+
+    One finds both gold passages on the way, with an invalid turn between; one sees the same passages again and has no
+    answer when its turns are used up; one does nothing valid; one runs out of context after a search.
+    """
+    hops = (Hop("Orly", "city", "Paris", "p1"), Hop("Paris", "country", "France", "p2"))
+    question = Question("long", "In which country is the city that Orly serves?", ("France",), ("p1", "p2"), hops)
+    first, second = ("search", "Orly", "p1", "x1", "x2"), ("search", "country of Paris", "x1", "p2", "x3")
+    plays: list[tuple[list[tuple[str, ...]], float]] = [
+        ([first, ("invalid", "no action"), second, ("answer", "France")], 1.0),
+        ([first, first, ("search", "Orly Orly"), ("search", "where then")], 0.0),
+        ([("invalid", "empty search"), ("invalid", "no action"), ("invalid", "no action"), ("invalid", "no end")], 0.0),
+        ([("search", "Paris", "x2", "x3", "x4"), second], 0.0),
+    ]
+    episodes = [example_trajectory(question, acts, reward, seed=100 + i) for i, (acts, reward) in enumerate(plays)]
+    full = episodes[-1]
+    shown = Segment("observation", "Doc 1(Title: Title of x1)", (4, 5))
+    episodes[-1] = replace(full, segments=(*full.segments, shown), stop_reason="context_full")
+    return [Group(question, tuple(episodes))]
 
 
 def example_table() -> TokenTable:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import replace
 from functools import cached_property
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class StoredRun:
         return load(self.spec)
 
     @property
+    def log(self) -> Path:
+        """Where the figures are, a line for each step and evaluation."""
+        return self.folder / checkpoint.LOG
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.folder / "checkpoints"
@@ -58,19 +64,27 @@ class StoredRun:
             )
         return there[-1] if step is None else there[names.index(str(step))]
 
+    def best(self) -> Path | None:
+        """Return the checkpoint with the best training reward; None where none is known. See `checkpoint.best`."""
+        return checkpoint.best(self.checkpoints, self.rewards())
+
+    def rewards(self) -> dict[int, float]:
+        """Return the mean reward of each training step, NaN where outages left none."""
+        return {m["step"]: m["train"]["reward"] for m in self.metrics() if "train" in m and "reward" in m["train"]}
+
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl, without a last one that is being written or never was to its end.
 
         Raises `CheckpointError` when another line is damaged.
         """
-        path = self.folder / "metrics.jsonl"
+        path = self.log
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         return [self._line(f"{path}:{i}", line) for i, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
     def _line(self, place: str, line: bytes) -> dict[str, Any]:
         try:
-            values = json.loads(line)
-        except ValueError:
+            values = _numbers(json.loads(line))
+        except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict) or "step" not in values:
             got = quoted(line.decode(errors="replace").rstrip("\n"))
@@ -129,6 +143,16 @@ class StoredRun:
             there = ", ".join(stored(path.parent, ending)) or "(none is kept)"
             raise DataError(f"{path} is not there, expected one of {there}")
         return path
+
+
+def _numbers(value: Any) -> Any:
+    """Return what was written with NaN for null: JSON has no form for a number that is none."""
+    match value:
+        case dict():
+            return {key: _numbers(inner) for key, inner in value.items()}
+        case list():
+            return [_numbers(inner) for inner in value]
+    return nan if value is None else value
 
 
 def stored(folder: Path, ending: str) -> list[str]:

@@ -26,8 +26,8 @@ class Monitors(Settings):
     window: int = Field(10, ge=1)
     """Steps over which noisy figures are averaged. The first so many are "the start" that others are compared with."""
     collapse: float | None = Field(0.1, ge=0, le=1)
-    """Least reward of the last steps, as a part of the run's best over as many steps: in three steps where the reward
-    is at least 0.2, in more where it is lower. For rewards from 0 up."""
+    """Least reward of the last steps, as a part of the mean of all before them: in three steps where that is at least a
+    third, in more where it is lower. For rewards from 0 up."""
     idle: int | None = Field(10, ge=1)
     """Steps in a row without an update after which a run warns that it learns nothing, and again after twice, four
     times as many and so on."""

@@ -19,9 +19,9 @@ from sdsearch.monitoring.limits import Monitors
 
 FEWEST = 3
 """Steps that a collapse takes at least: one or two without any reward are chance."""
-EXPECTED = 0.6
-"""Rewards, added up over steps, that have to be expected before their absence means something: with eight groups a
-step that is five rollouts' worth of them, of which none would be left in one of a hundred times."""
+EXPECTED = 1.0
+"""Rewards, added up over steps, that have to be expected before their absence means something: with eight groups a step
+these are eight groups' worth, of which chance leaves none in one of three thousand times."""
 
 
 class Notice(NamedTuple):
@@ -88,21 +88,20 @@ class Monitor:
         return Notice(watch.limit, name, value, f"{text}; expected {bound} (monitors.{watch.limit}). {watch.advice}")
 
     def collapsed(self) -> Notice | None:
-        """Return what to say when the reward of the last steps is next to nothing beside the run's own best.
+        """Return what to say when the reward of the last steps is next to nothing beside that of all before them.
 
-        The best is that of as many steps in a row, or of as many as there are. Steps are too few to tell as long as
-        they would not be expected to add up to `EXPECTED`.
+        Steps are too few to tell as long as they would not have been expected to add up to `EXPECTED`.
         """
         limit, rewards = self.limits.collapse, self.seen["reward"]
-        for count in range(FEWEST, self.limits.window + 1) if limit is not None else ():
-            before, last = rewards[:-count], rewards[-count:]
-            spans = [before[i : i + count] for i in range(max(1, len(before) - count + 1))] if before else []
-            best = max((sum(span) / len(span) for span in spans), default=0.0)
-            mean = sum(last) / count
-            if count * best >= EXPECTED and mean < limit * best:
-                text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {best:.3g} at its best"
-                bound = f"expected at least {limit:g} times that (monitors.collapse)"
-                return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
+        for count in range(FEWEST, len(rewards)) if limit is not None else ():
+            before = sum(rewards[:-count]) / (len(rewards) - count)
+            if count * before >= EXPECTED:
+                mean = sum(rewards[-count:]) / count
+                if mean < limit * before:
+                    text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {before:.3g} before"
+                    bound = f"expected at least {limit:g} times that (monitors.collapse)"
+                    return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
+                break
         return None
 
     def idle(self) -> Notice | None:

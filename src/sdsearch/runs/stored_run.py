@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from sdsearch.config.words import quoted
 from sdsearch.core.trajectory import Group, read_groups
@@ -82,14 +85,20 @@ class StoredRun:
         return [self._line(f"{path}:{i}", line) for i, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
     def _line(self, place: str, line: bytes) -> dict[str, Any]:
+        values: Any = None
         try:
             values = _numbers(json.loads(line))
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, dict) or "step" not in values:
+            _line().validate_python(values)
+        except (ValueError, RecursionError) as error:
             got = quoted(line.decode(errors="replace").rstrip("\n"))
-            raise CheckpointError(f"{place}: got {got}, expected a JSON object with `step`. {ahead(self.folder)}")
-        return values
+            why = ""
+            if isinstance(error, ValidationError) and isinstance(values, dict):
+                first = error.errors(include_url=False, include_input=False)[0]
+                why = f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            raise CheckpointError(
+                f"{place}: got {got}, expected a JSON object with `step`, and figures{why}. {ahead(self.folder)}"
+            ) from error
+        return dict(values)
 
     @property
     def names(self) -> list[str]:
@@ -143,6 +152,27 @@ class StoredRun:
             there = ", ".join(stored(path.parent, ending)) or "(none is kept)"
             raise DataError(f"{path} is not there, expected one of {there}")
         return path
+
+
+class Line(TypedDict, total=False):
+    """What a line of metrics.jsonl has to be, where it is that."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    step: Required[Annotated[int, Field(ge=0)]]
+    phase: int
+    train: dict[str, float]
+    evaluate: dict[str, float]
+    retrieval: dict[str, float]
+    seconds: dict[str, float]
+    spent: dict[str, float]
+    labels: dict[str, list[list[float]]]
+    warnings: list[dict[str, Any]]
+
+
+@cache
+def _line() -> TypeAdapter[Line]:
+    return TypeAdapter(Line)
 
 
 def _numbers(value: Any) -> Any:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOG = "metrics.jsonl"
 """The run's figures so far, which a run that goes on must still have."""
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
 """What reading a file raises that is not what was written."""
 
 

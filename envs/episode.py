@@ -11,8 +11,10 @@ from pydantic import TypeAdapter
 
 from sdsearch.contracts.environment import Grammar, Reward
 from sdsearch.core.answers import exact_match, f1
+from sdsearch.core.number import LARGEST, number, shown
 from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Trajectory, Turn
+from sdsearch.errors import ComponentError
 
 LONGEST_TITLE = 200
 """Characters of a title that are recorded with a hit."""
@@ -103,7 +105,7 @@ class Episode:
         found = [(h.passage.id, _recorded(h.passage.title), float(h.score)) for h in hits]
         ids, titles, scores = zip(*found, strict=True) if found else ((), (), ())
         self.turns.append(Turn("search", self._take(), ids, titles, scores))
-        self.shown = self.grammar.render_hits(hits)
+        self.shown = self.grammar.render_hits(list(hits))
         return self.shown
 
     def lose(self, why: str = "") -> Done:
@@ -113,9 +115,20 @@ class Episode:
         return self._end("retriever_unavailable", 0.0)
 
     def close(self, stop_reason: str) -> Done:
-        """End the episode between two turns, such as for "context_full", and score it."""
+        """End the episode between two turns, such as for "context_full", and score it.
+
+        Raises `ComponentError` when the reward is no number, or none that can be learned from.
+        """
         self._check()
-        return self._end(stop_reason, self.scorer.score(self.answer, self.question.answers))
+        paid = self.scorer.score(self.answer, self.question.answers)
+        reward = number(paid)
+        if reward is None:
+            raise ComponentError(
+                f"reward {self.scorer.type}: got {shown(paid)} for the answer {self.answer!r:.80} to question "
+                f"{self.question.id!r}, expected a finite number of at most {LARGEST:g}",
+                self.scorer,
+            )
+        return self._end(stop_reason, reward)
 
     def metrics(self) -> dict[str, float]:
         """Return the figures that every report needs; the recall of gold passages only where the question names any."""

@@ -502,6 +502,10 @@ def deafness(experiment: Experiment) -> list[int]:
     return [i for i, line in enumerate(lines, 1) if monitor.check(line)]
 
 
+falls = warned("reward", 0.5, 0.2, 0.2, 0.2)
+idles = warned("applied", 0.0, 0.0, 0.0)
+
+
 def likeliest(experiment: Experiment) -> bool:
     """Say whether every token of an evaluation is the one that the model finds likeliest."""
     model = opened(experiment).policy.model.eval()
@@ -1039,6 +1043,8 @@ ROWS = [
     ),
     Row("Monitors.labels_every", "monitors.labels_every=2", measured, [2, 0, 0], [2, 0, 2], HINTED),
     Row("Monitors.labels_groups", "monitors.labels_groups=1", measured, [2, 0, 0], [1, 0, 0], HINTED),
+    Row("Monitors.collapse", "monitors.collapse=0.5", falls, [], [4], ("monitors.collapse=0.1",)),
+    Row("Monitors.idle", "monitors.idle=2", idles, [3], [2], ("monitors.idle=3",)),
     Row("Monitors.label_effect", "monitors.label_effect=3", deafness, [2], [3], ("monitors.label_effect=2",)),
     Row("Monitors.window", "monitors.window=2", warned("searches", 0.0, 0.0, 0.0), [3], [2], ("monitors.window=3",)),
     limit("drift_mean", "drift_mean"),

@@ -12,7 +12,12 @@ class SpecError(SdsearchError):
 
 
 class ComponentError(SdsearchError):
-    """A `type:` names nothing that can be used."""
+    """A `type:` names nothing that can be used, or what it names does not do what its contract says."""
+
+    def __init__(self, message: str, component: object = None) -> None:
+        """Take what to say and, where it is known, the component that is at fault."""
+        super().__init__(message)
+        self.component = component
 
 
 class DataError(SdsearchError):
@@ -37,6 +42,10 @@ class ContextError(SdsearchError):
 
 class CheckpointError(SdsearchError):
     """A checkpoint is missing, broken or belongs to another spec."""
+
+
+class DivergedError(SdsearchError):
+    """The weights, or what is computed with them, are no numbers any more."""
 
 
 class RetrieverUnavailable(SdsearchError):

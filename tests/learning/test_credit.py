@@ -84,7 +84,10 @@ WRONG: list[tuple[Callable[[], Credit], str]] = [
     ),
     (PerTurn, "PerTurn: trajectory 0 .* got an array of shape"),
     (Words, r"Words: trajectory 0 .* got \['good', .*\], expected an array of numbers"),
-    (Endless, "Endless: trajectory 0 .* got -inf at its sampled token 2, expected finite numbers, or NaN"),
+    (
+        Endless,
+        "Endless: trajectory 0 .* got -inf at its sampled token 2, expected finite numbers of at most 3.4e.38, or NaN",
+    ),
     (Nothing, r"Nothing: got None, expected `Advantages\(values\)`, one array per kept trajectory"),
     (BareList, r"BareList: got \[array.*expected `Advantages\(values\)`"),
     (WrongTargets, r"WrongTargets, targets: trajectory 0 .* got an array of shape \(1,\)"),

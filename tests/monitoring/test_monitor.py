@@ -1,5 +1,6 @@
 """Warnings: each limit is crossed, said once and in words, and healthy figures stay silent."""
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 
@@ -100,7 +101,7 @@ def test_healthy_figures_stay_silent() -> None:
 
 def test_every_limit_is_watched() -> None:
     # Of label effects tell `tests/monitoring/test_labels.py`.
-    measured = {"gradients_every", "labels_every", "labels_groups", "label_effect", "window"}
+    measured = {"gradients_every", "labels_every", "labels_groups", "label_effect", "window", "collapse", "idle"}
     limits = set(Monitors.model_fields) - measured
     assert limits == {w.limit for w in WATCHES} == set(CROSSED)
 
@@ -161,3 +162,50 @@ def test_evaluations_do_not_count() -> None:
     monitor = Monitor(Monitors(window=1))
     assert monitor.check({"step": 0, "evaluate": {"searches": 0.0}, "retrieval": {"retries": 9}}) == []
     assert [n.limit for n in monitor.check({"train": {"searches": 0.0}})] == ["searches"]
+
+
+FALLS = [
+    # (rewards, the step of the warning)
+    ([0.25, 0, 0, 0, 0, 0], 5),
+    ([0.25, 0.25, 0.25, 0, 0, 0, 0], 7),
+    ([0.2, 0, 0.01, 0.02, 0, 0], 6),
+    ([0.125] * 6 + [0] * 11, 14),  # the less there was, the longer it takes to tell
+    ([0.5] * 30 + [0.04, 0.03, 0.02], 33),
+    ([3.0, 0, 0, 0], 4),
+    ([0.25, 0.25, 0, 0.25, 0, 0, 0.25], None),
+    ([0.3, 0.2, 0.1, 0.08, 0.07, 0.06, 0.05], None),
+    ([0.02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], None),  # was nothing before
+    ([0] * 30, None),
+    ([0, 0, 0, 0, 0.3, 0.4, 0.5], None),
+    ([-1.0] * 5 + [-2.0] * 5, None),
+]
+
+
+@pytest.mark.parametrize(("rewards", "step"), FALLS)
+def test_a_collapse_is_told_from_the_run_s_own_past(rewards: list[float], step: int | None) -> None:
+    def warned(monitor: Monitor) -> list[int]:
+        lines = ({"train": {"reward": reward}} for reward in rewards)
+        return [i for i, each in enumerate(lines, 1) if [n for n in monitor.check(each) if n.limit == "collapse"]]
+
+    assert warned(Monitor(Monitors())) == ([step] if step else [])
+    assert warned(Monitor(Monitors(collapse=None))) == []
+
+
+def test_chance_is_no_collapse() -> None:
+    """Rewards that come and go, with eight groups a step that are each right at once or not at all."""
+    dice = random.Random(0)
+    wrong = 0
+    for _ in range(100):
+        monitor = Monitor(Monitors())
+        steps = [sum(dice.random() < 0.25 for _ in range(8)) / 8 for _ in range(60)]
+        wrong += any(monitor.check({"train": {"reward": reward}}) for reward in steps)
+    assert wrong <= 3
+
+
+def test_a_run_that_learns_nothing_says_so_again() -> None:
+    monitor, lines = Monitor(Monitors(idle=3)), [0.0] * 30 + [1.0] + [0.0] * 4
+    said = [i for i, applied in enumerate(lines, 1) if monitor.check({"train": {"applied": applied}})]
+    assert said == [3, 6, 12, 24, 34]
+    (notice,) = Monitor(Monitors(idle=1)).check({"train": {"applied": 0.0}})
+    assert notice.text.startswith("no update of the last 1 steps was taken (monitors.idle). The run learns nothing")
+    assert Monitor(Monitors(idle=None)).check({"train": {"applied": 0.0}}) == []

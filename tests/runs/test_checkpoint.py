@@ -42,7 +42,7 @@ def test_what_was_saved_comes_back(tmp_path: Path, tiny: Policy) -> None:
 
 def test_nothing_in_it_is_a_pickle(tmp_path: Path, tiny: Policy) -> None:
     path = save(tmp_path, 3, tiny)
-    assert {p.suffix for p in path.rglob("*")} == {".safetensors", ".json"}
+    assert {p.suffix for p in path.rglob("*")} == {".safetensors", ".json", ".jsonl"}
 
 
 def test_only_the_newest_are_kept_in_order_of_step(tmp_path: Path, tiny: Policy) -> None:
@@ -50,6 +50,30 @@ def test_only_the_newest_are_kept_in_order_of_step(tmp_path: Path, tiny: Policy)
         save(tmp_path, step, tiny)
     assert names(tmp_path) == ["step_10", "step_9"]
     assert [p.name for p in checkpoint.saved(tmp_path)] == ["step_9", "step_10"]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "best"),
+    [
+        ((0, 0, 0, 0, 0, 0), 5),  # the newest of equals, of those that a step has followed
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 5),
+        ((0.5, 0.5, 0, 0, 0, 0), 1),  # the weights of step 1 still played step 2
+        ((0.5, 0.5, 0.5, 0, 0, 0), 1),
+        ((0.2, 0.2, 0.9, 0.2, 0.1, 0.1), 2),  # one lucky step says little
+        ((float("nan"), 0.5, float("nan"), 0.1, float("nan"), 0.1), 1),
+    ],
+)
+def test_the_best_is_kept_beside_the_newest(
+    tmp_path: Path, tiny: Policy, rewards: tuple[float, ...], best: int
+) -> None:
+    """A destroyed policy earns nothing any more; the checkpoints from before are not rotated away."""
+    told = dict(enumerate(rewards, 1))
+    for step in range(1, 7):
+        (tmp_path / f"step_{step}").mkdir()
+    assert checkpoint.best(tmp_path, told) == tmp_path / f"step_{best}"
+    assert checkpoint.best(tmp_path, {}) is None
+    checkpoint.save(tmp_path, 6, tiny, {}, {}, 1, told)
+    assert {p.name for p in checkpoint.saved(tmp_path)} == {f"step_{best}", "step_6"}
 
 
 def test_what_a_killed_save_left_is_swept_up(tmp_path: Path, tiny: Policy) -> None:

@@ -37,6 +37,30 @@ def run(spec: Path) -> Run:
     return run
 
 
+def test_what_is_written_is_json_for_every_reader(run: Run) -> None:
+    """Bare NaN is none; what was no number is none again when it is read."""
+    inf, nan = float("inf"), float("nan")
+    run.record({"step": 3, "train": {"loss": nan, "norm": -inf, "fine": 0.1}, "labels": {"distill": [(nan, 1.0)]}})
+    line = run.log.read_text().splitlines()[-1]
+    assert json.loads(line, parse_constant=pytest.fail) == {
+        "step": 3,
+        "train": {"loss": None, "norm": None, "fine": 0.1},
+        "labels": {"distill": [[None, 1.0]]},
+    }
+    assert str(run.metrics()[-1]["train"]) == "{'loss': nan, 'norm': nan, 'fine': 0.1}"
+    before = run.log.read_text()
+    run.rewind(3)
+    assert run.log.read_text() == before
+
+
+def test_a_folder_that_is_gone_is_not_called_full(run: Run) -> None:
+    run.folder.rename(run.folder.with_name("elsewhere"))
+    with pytest.raises(
+        CheckpointError, match=r"small/0 is no longer what it was: .* moved, or something in it removed"
+    ):
+        run.record(LINES[0])
+
+
 def trajectories(run: Run) -> set[str]:
     return {p.name for p in (run.folder / "trajectories").iterdir()}
 
@@ -203,40 +227,61 @@ def test_old_runs_are_moved_aside_one_by_one(spec: Path) -> None:
     assert sorted(p.name for p in (experiment.out / "small").iterdir()) == ["0", "0.old1", "0.old2"]
 
 
-def test_a_record_with_doubled_or_lost_steps_is_not_gone_on_with(spec: Path) -> None:
-    """Two processes once wrote into one folder, or someone edited it: no figure of such a run could be trusted."""
-    experiment, folder = trained(spec)
-    path = folder / "metrics.jsonl"
-    lines = [line for line in path.read_text().splitlines(keepends=True) if "train" in json.loads(line)]
-    for order, words in {
-        (1, 2, 2, 3, 4): "there more than once: 2",
-        (1, 3, 4): "missing: 2",
-        (1, 2, 2, 4): "missing: 3; there more than once: 2",
-        (1, 3, 2, 4): "they are out of order",
-    }.items():
-        path.write_text("".join(lines[step - 1] for step in order))
-        before = path.read_bytes()
-        expected = rf"metrics\.jsonl does not hold each of the 4 training steps .* once \({words}\)"
-        with pytest.raises(CheckpointError, match=expected):
-            train(experiment, resume=True)
-        assert path.read_bytes() == before
-    path.write_text("".join(lines))
-    train(experiment, resume=True)
+def test_a_record_that_is_not_what_it_was_is_not_gone_on_with(spec: Path, tmp_path: Path) -> None:
+    """Two processes once wrote into one folder, or someone lost or edited it: no figure of such a run could be trusted.
 
-
-def test_what_was_spent_is_in_the_checkpoint(spec: Path, tmp_path: Path) -> None:
-    """A budget holds over interruptions, whatever the log says of it."""
-    short = load(spec, [f"out={tmp_path / 'y'}", "train.steps=2"])
+    The checkpoint has a copy, and the command that the error gives puts it back. A budget holds over all of that.
+    """
+    short, long = (load(spec, [f"out={tmp_path / 'y'}", f"train.steps={n}"]) for n in (3, 4))
     folder = train(short).folder
-    lines = Run.open(folder).metrics()
-    spent = [m["spent"] for m in lines if "train" in m][-1]
-    wrong = dict.fromkeys(spent, 0.0)
-    altered = [{**m, "spent": wrong} if "train" in m else m for m in lines]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in altered))
-    train(load(spec, [f"out={tmp_path / 'y'}", "train.steps=3"]), resume=True)
-    after = next(m["spent"] for m in Run.open(folder).metrics() if "train" in m and m["step"] == 3)
-    assert after["rollouts"] == spent["rollouts"] + 6
-    assert after["tokens"] > spent["tokens"] > 0
+    path, about = folder / "metrics.jsonl", json.loads((folder / "checkpoints" / "step_3" / "about.json").read_text())
+    whole = path.read_bytes()
+    lines = whole.decode().splitlines(keepends=True)  # evaluation, 1, 2, evaluation, 3, evaluation
+    once, written = (
+        "does not hold each of the 3 training steps .* once ",
+        "is not what it was when .*step_3 was written",
+    )
+    for order, words in {
+        (0, 1, 2, 2, 3, 4, 5): rf"{once}\(there more than once: 2\)",
+        (0, 1, 3, 4, 5): rf"{once}\(missing: 2\)",
+        (0, 1, 1, 3, 4, 5): rf"{once}\(missing: 2; there more than once: 1\)",
+        (0, 2, 1, 3, 4, 5): rf"{once}\(they are out of order\)",
+        (): rf"{once}\(missing: 1, 2, 3\)",
+        (0, 1, 2, 3, 3, 4, 5): rf"{once}\(there more than once: 2\)",
+        (1, 2, 3, 4, 5): rf"{written}, from line 1 on",
+        (0, 1, 2, 4, 5): rf"{written}, from line 4 on",
+    }.items():
+        path.write_text("".join(lines[i] for i in order))
+        before = path.read_bytes()
+        with pytest.raises(CheckpointError, match=rf"metrics\.jsonl {words}") as caught:
+            train(long, resume=True)
+        assert path.read_bytes() == before
+        subprocess.run(str(caught.value).splitlines()[-1], shell=True, check=True)
+        # The last evaluation is younger than the checkpoint.
+        assert path.read_text() == "".join(lines[:6])
+    for damage, words in (
+        (b'"loss": 9', written),
+        (b'"loss": \xff', r"metrics\.jsonl:2: got .*, expected a JSON object"),
+    ):
+        path.write_bytes(whole.replace(b'"loss": 0', damage, 1).replace(b'"loss": -0', damage, 1))
+        with pytest.raises(CheckpointError, match=rf"{words}(.|\n)*\n  cp .*step_3/metrics\.jsonl ") as caught:
+            train(long, resume=True)
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"missing: 1, 2, 3"):
+        train(long, resume=True)
+    subprocess.run(str(caught.value).splitlines()[-1], shell=True, check=True)
+    train(long, resume=True)
+    after = next(m["spent"] for m in Run.open(folder).metrics() if "train" in m and m["step"] == 4)
+    assert after["rollouts"] == about["spent"]["rollouts"] + 6 == 24
+    assert after["tokens"] > about["spent"]["tokens"] > 0
+
+
+def test_what_was_spent_is_told_by_the_checkpoint(run: Run, tmp_path: Path) -> None:
+    spent = {"rollouts": 7.0, "tokens": 8.0, "seconds": 9.0}
+    run.rewind(-1)
+    run.record({"step": 1, "train": {}, "spent": dict.fromkeys(spent, 0.0)})
+    assert run.spent(tmp_path, {"step": 1, "spent": spent}).record() == spent
+    assert run.spent(tmp_path, {"step": 1}).record() == dict.fromkeys(spent, 0.0)  # an older checkpoint
 
 
 def test_a_run_goes_on_only_with_the_files_it_began_with(spec: Path) -> None:

@@ -37,7 +37,7 @@ class Hint(Component):
 
     def placed(self, groups: Sequence[Group], seed: int) -> list[list[HintText]]:
         """Return `texts` for a teacher: each knows its `place`."""
-        return [[_placed(text, self.place) for text in texts] for texts in self.texts(groups, seed)]
+        return [[_placed(text, self.place) for text in texts] for texts in self.texts(list(groups), seed)]
 
     def figures(self, groups: Sequence[Group], seed: int) -> Mapping[str, tuple[float, int]]:
         """Return what is to be watched of the texts: by name a sum and a count, whose ratio is the figure of a step."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sdsearch.core.number import LARGEST
 from sdsearch.core.trajectory import Group, Trajectory
 
 if TYPE_CHECKING:
@@ -129,9 +130,10 @@ def sampled_rows(index: int, trajectory: Trajectory, advantage: NDArray[np.float
             f"{where}: got advantages of shape {advantage.shape}, expected one number for each of "
             f"{trajectory.sampled} sampled tokens"
         )
-    if np.isinf(advantage).any():
+    if (far := np.abs(advantage) > LARGEST).any():
         raise ValueError(
-            f"{where}: got an infinite advantage, expected finite numbers, or NaN for tokens never credited"
+            f"{where}: got an advantage of {advantage[far][0]:g}, expected finite numbers of at most {LARGEST:g}, "
+            "or NaN for tokens never credited"
         )
     starts = accumulate((len(s.tokens) for s in trajectory.segments), initial=0)
     actions = [(start, s) for start, s in zip(starts, trajectory.segments, strict=False) if s.role == "model"]

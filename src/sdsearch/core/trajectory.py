@@ -192,12 +192,12 @@ def read_groups(path: Path) -> Iterator[Group]:
         for number, line in enumerate(file, 1):
             try:
                 yield _groups().validate_json(line, strict=True)
-            except ValidationError as error:
-                problem = error.errors(include_url=False)[0]
-                where = ".".join(map(str, problem["loc"]))
-                raise DataError(
-                    f"{path}:{number}: not a group of trajectories: {': '.join(filter(None, (where, problem['msg'])))}"
-                ) from error
+            except (ValueError, TypeError, RecursionError) as error:
+                why = f"{type(error).__name__}: {error}"
+                if isinstance(error, ValidationError):
+                    problem = error.errors(include_url=False, include_input=False)[0]
+                    why = ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+                raise DataError(f"{path}:{number}: not a group of trajectories: {why}") from error
 
 
 @cache

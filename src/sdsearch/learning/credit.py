@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sdsearch.config.component import named
 from sdsearch.contracts.credit import Advantages, Credit, Numbers, Probe
+from sdsearch.core.number import LARGEST
 from sdsearch.core.trajectory import Group, Trajectory, kept
 from sdsearch.errors import ComponentError
 
@@ -58,17 +59,27 @@ def checked(credit: Credit, groups: Sequence[Group], probe: Probe) -> Advantages
 
     Raises `ComponentError`, which names the credit and the first trajectory of which it says something else.
     """
-    given: Any = credit.advantages(groups, probe)
+    # A list of its own: whoever sorts or empties what he is given changes no other's.
+    given: Any = credit.advantages(list(groups), probe)
     if not isinstance(given, Advantages):
         raise ComponentError(
-            f"credit {credit.type}: got {short(given)}, expected `Advantages(values)`, one array per kept trajectory"
+            f"credit {credit.type}: got {short(given)}, expected `Advantages(values)`, one array per kept trajectory",
+            credit,
         )
     if given.targets is None and "critic" in credit.needs:
-        raise ComponentError(f"credit {credit.type}: got no targets for the critic that it needs, expected some")
+        raise ComponentError(
+            f"credit {credit.type}: got no targets for the critic that it needs, expected some", credit
+        )
     if given.targets is not None and "critic" not in credit.needs:
-        raise ComponentError(f"credit {credit.type}: got targets for a critic that it does not need, expected None")
-    values = _arrays(given.values, groups, f"credit {credit.type}")
-    targets = None if given.targets is None else _arrays(given.targets, groups, f"credit {credit.type}, targets")
+        raise ComponentError(
+            f"credit {credit.type}: got targets for a critic that it does not need, expected None", credit
+        )
+    try:
+        values = _arrays(given.values, groups, f"credit {credit.type}")
+        targets = None if given.targets is None else _arrays(given.targets, groups, f"credit {credit.type}, targets")
+    except ComponentError as error:
+        error.component = credit
+        raise
     return Advantages(values, targets)
 
 
@@ -85,18 +96,22 @@ def _arrays(given: Any, groups: Sequence[Group], where: str) -> Numbers:
 def _array(part: Any, trajectory: Trajectory, where: str) -> NDArray[np.float64]:
     where = f"{where} (question {trajectory.question.id!r})"
     try:
-        array = np.asarray(part, np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(part)
+        if array.dtype.kind not in "biuf":
+            # A conversion would make numbers of texts, and NaN, which is "not credited", of None.
+            raise TypeError(f"{array.dtype} is no kind of number")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as of a tensor with a gradient
         raise ComponentError(f"{where}: got {short(part)}, expected an array of numbers") from error
     if array.shape != (trajectory.sampled,):
         raise ComponentError(
             f"{where}: got an array of shape {array.shape}, expected one number for each of its "
             f"{trajectory.sampled} sampled tokens; `per_turn` and `whole` make such arrays"
         )
-    if np.isinf(array).any():
-        at = int(np.flatnonzero(np.isinf(array))[0])
+    if (far := np.abs(array) > LARGEST).any():
+        at = int(np.flatnonzero(far)[0])
         raise ComponentError(
-            f"{where}: got {array[at]} at its sampled token {at}, expected finite numbers, or NaN where "
-            "nothing is credited"
+            f"{where}: got {array[at]} at its sampled token {at}, expected finite numbers of at most {LARGEST:g}, "
+            "or NaN where nothing is credited"
         )
     return array

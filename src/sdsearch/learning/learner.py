@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from sdsearch.contracts.loss import LossInput, LossOutput
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock
+from sdsearch.errors import DivergedError
 from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import StepAdvantages
 from sdsearch.learning.drift import Drift
@@ -72,6 +74,8 @@ class Learner:
         """The number of tokens in a micro-batch, where the spec leaves it to the machine."""
         self.version = 0
         """How many updates the policy has taken."""
+        self.whole = True
+        """Whether the weights are those after an update, and not in its midst: only then can they be saved."""
 
     @property
     def holders(self) -> dict[str, Stateful]:
@@ -85,6 +89,7 @@ class Learner:
         """Learn from the groups of a step, `train.epochs` times. Critic and averaged teacher follow once."""
         with clock.timing("train"):
             if self.critic and advantages.targets is not None:
+                self.whole = False
                 self.critic.learn(groups, advantages.targets, self.tokens_per_batch)
             table = TokenTable.build(groups, advantages.values).to(self.policy.device)
         columns = Columns(table, advantages.parts) if due(step, self.settings.columns_every) else None
@@ -93,6 +98,7 @@ class Learner:
         for _ in range(1, self.settings.epochs):
             figures.append(self.update(table, stage, step, clock, first=False, columns=columns))
         self.teachers.follow()
+        self.whole = True
         return Learned(figures, columns)
 
     def update(
@@ -108,12 +114,13 @@ class Learner:
         """Take one optimiser step on the token table of a step and return its figures.
 
         The policy is scored as it samples, without dropout. A gradient of zero takes no optimiser step: there is no
-        weight decay then either, and no momentum from earlier steps.
+        weight decay then either, and no momentum from earlier steps. Neither does one that is not finite, or whose loss
+        is not. Raises `DivergedError` when the weights are not finite after one.
 
         The figures are "loss", "<term>/loss", "<term>/rows", "<term>/<what the term logs>", "gradient_norm" (before it
-        is clipped), "learning_rate", and those of `Drift`; `by_term` adds those of `Gradients` and leaves the step as
-        it is, and so do `columns`, which take what is computed for each row. The `first` update of a step fills the
-        table's `old_logprob`.
+        is clipped), "learning_rate", "applied" (1, or 0 for an update that was not taken), and those of
+        `Drift`; `by_term` adds those of `Gradients` and leaves the step as it is, and so do `columns`, which take what
+        is computed for each row. The `first` update of a step fills the table's `old_logprob`.
         """
         accelerator, policy = self.processes.accelerator, self.policy
         since, before = time.perf_counter(), elsewhere(clock)
@@ -179,13 +186,26 @@ class Learner:
                 total |= gradients.figures(self.processes.sum)
         elif by_term:
             total |= {f"grad_norm/{part.name}": float(norm) for part in step_loss.parts}
-        if norm > 0:
-            # A step without contrast has nothing to say; Adam would go on in the direction of earlier ones.
+        # A step without contrast has nothing to say; Adam would go on in the direction of earlier ones.
+        applied = 0 < total["gradient_norm"] < inf and isfinite(total["loss"])
+        total["applied"] = float(applied)
+        if applied:
+            self.whole = False
             self.optimizer.step()
+            self.sound(total)
         self.optimizer.zero_grad()
         self.version += 1
         clock.time("train", since + elsewhere(clock) - before)
         return dict(total)
+
+    def sound(self, figures: Mapping[str, float]) -> None:
+        """Raise `DivergedError` when a weight is not finite, or as good as that."""
+        ends = [torch.stack(p.detach().aminmax()).abs().max().float() for p in self.policy.model.parameters()]
+        if not (largest := float(torch.stack(ends).max())) < LARGEST_WEIGHT:
+            raise DivergedError(
+                f"the largest weight is {largest:.3g} after an update with a gradient norm of "
+                f"{figures['gradient_norm']:.3g} and a learning rate of {figures['learning_rate']:g}"
+            )
 
     def seed(self, stage: Stage) -> int | str:
         """Return what the terms of a phase draw the seeds of their steps from."""
@@ -207,6 +227,8 @@ def elsewhere(clock: Clock) -> float:
     return clock.seconds.get("score", 0.0) + clock.seconds.get("monitor", 0.0)
 
 
+LARGEST_WEIGHT = 1e18
+"""What is larger has a square that float32 does not hold: nothing is computed with it any more."""
 DRIFT = ("drift_mean", "drift_max", "effective_share")
 
 

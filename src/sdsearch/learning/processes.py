@@ -43,18 +43,22 @@ class Processes:
         return [part[i] for i in range(longest) for part in parts if i < len(part)]
 
     def attempt(self, work: Callable[[], T]) -> T:
-        """Return what this process's work gives. Where that of any process fails on purpose, all raise what it raised.
+        """Return what this process's work gives. Where that of any process fails, all raise what it raised.
 
-        Otherwise one would leave the others waiting for it.
+        Otherwise one would leave the others waiting for it. What was not raised on purpose, and may not be fit to be
+        sent, is told of in the others.
         """
         done: T | None = None
-        failed: SdsearchError | None = None
+        failed: Exception | None = None
         try:
             done = work()
-        except SdsearchError as error:
+        except Exception as error:
             failed = error
-        if failure := next((e for e in self.gather(failed) if isinstance(e, SdsearchError)), None):
-            raise failure
+        told = failed
+        if failed is not None and not isinstance(failed, SdsearchError):
+            told = SdsearchError(f"process {self.index} failed with {type(failed).__name__}: {failed}")
+        if failure := next((e for e in self.gather(told) if e is not None), None):
+            raise failed or failure
         return cast("T", done)
 
     def sum(self, value: Tensor) -> Tensor:

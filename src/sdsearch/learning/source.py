@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import NamedTuple, Protocol
 
 from sdsearch.contracts.engine import Codec
 from sdsearch.contracts.rollouts import RolloutStrategy
-from sdsearch.core.trajectory import Group
+from sdsearch.core.trajectory import Group, kept
 from sdsearch.core.usage import Clock
-from sdsearch.errors import DataError
+from sdsearch.errors import DataError, DivergedError
 from sdsearch.rollout.collect import EpisodeCollector
 from sdsearch.runs.stored_run import StoredRun
 from sdsearch.spec import Source as Settings
@@ -54,7 +55,10 @@ class Played:
         self.settings, self.strategy, self.collect = settings, strategy, collect
 
     def batch(self, number: int) -> Batch:
-        """Play; with `filter: mixed` other questions too, until there are enough mixed groups or rounds are over."""
+        """Play; with `filter: mixed` other questions too, until there are enough mixed groups or rounds are over.
+
+        Raises `DivergedError` when the policy's probabilities are no numbers.
+        """
         collector = self.collect(number)
         wanted = len(collector.questions)
         groups = [*self.strategy.collect(collector)]
@@ -66,6 +70,8 @@ class Played:
         if self.settings.filter == "mixed":
             # The sort is stable: each kind stays in the order in which it was asked.
             groups.sort(key=lambda group: group.mixed, reverse=True)
+        if not all(isfinite(p) for t in kept(groups) for action in t.actions for p in action.logprobs):
+            raise DivergedError("the policy gives log-probabilities that are not finite")
         return Batch(groups[:wanted], collector, groups[wanted:])
 
 

@@ -61,6 +61,10 @@ def loop(trainer: Trainer) -> Run:
             if stop and not last:
                 trainer.report()
                 raise KeyboardInterrupt(f"stopped after step {done}; --resume goes on from {run.newest()}")
+    taken = [m["train"]["applied"] for m in run.metrics() if "applied" in m.get("train", {})]
+    if taken and not any(taken):
+        typed = "gradients were zero in all of them, or not finite"
+        bars.say(f"warning: the run has learned nothing: not one update of its {len(taken)} steps was taken, {typed}")
     if trainer.processes.main:
         title = f"{experiment.name}, seed {experiment.seed}"
         learning_curve(run.metrics(), run.folder / "learning_curve.png", title)

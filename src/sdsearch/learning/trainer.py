@@ -13,9 +13,17 @@ from sdsearch.contracts.engine import LanguageModel
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock, Usage
-from sdsearch.errors import RetrieverUnavailable, SpecError
+from sdsearch.errors import (
+    CheckpointError,
+    ComponentError,
+    DivergedError,
+    RetrieverUnavailable,
+    SdsearchError,
+    SpecError,
+)
 from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.culprit import culprit
 from sdsearch.learning.labels import hint_figures, measure
 from sdsearch.learning.learner import Learner, over
 from sdsearch.learning.loss import term_seed
@@ -120,7 +128,7 @@ class Trainer:
             index, count = self.processes.index, self.processes.count
             about = self.run.restore(newest, self.learner.policy, self.holders, self.random_states, index, count)
             compare(newest, about.get("fingerprints", {}), self.fingerprints, self.run.folder)
-            first, self.usage = about["step"], self.run.spent(about)
+            first, self.usage = about["step"], self.run.spent(newest, about)
         self.learner.version = first * self.settings.epochs
         if self.processes.main:
             self.run.rewind(first if newest else -1)
@@ -134,26 +142,34 @@ class Trainer:
         return self.settings.budget is not None and self.settings.budget.reached(self.usage)
 
     def step(self, number: int) -> StepMetrics:
-        """Take groups, give credit, learn from it; return the line of metrics that was written."""
+        """Take groups, give credit, learn from it; return the line of metrics that was written.
+
+        Raises what `surviving` does.
+        """
+        with self.surviving(number):
+            return self.taken(number)
+
+    def taken(self, number: int) -> StepMetrics:
+        """Take a step, see `step`."""
         started, stage = time.perf_counter(), self.experiment.stage(number)
         source = self.sources[max(0, stage.number - 1)]
         self.follow()  # also where groups are stored: credits may play on from them
         batch = self.processes.attempt(lambda: source.batch(number))
         groups, dropped = self.processes.collect(batch.groups), self.processes.collect(batch.dropped)
         if source.sampled:
-            with self.surviving(number):
-                bearable([*groups, *dropped], self.settings.max_outage_rate)
+            bearable([*groups, *dropped], self.settings.max_outage_rate)
         credits, probe = stage.objective.credit, self.probe(batch.collector)
         with batch.clock.around("credit"):
             advantages = self.processes.attempt(lambda: step_advantages(credits, batch.groups, probe))
         labels = self.labels(batch, stage, number, probe)
+        hinted = self.hint_figures(batch, stage, number, probe)
         updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
         figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
         if stage.objective.credit:
             figures |= credited(self.processes.collect(advantages.values))
             figures |= {f"zero/{name}": zero(self.processes.collect(part)) for name, part in advantages.parts.items()}
         figures |= {f"{name}/label_effect": pooled(pairs).value for name, pairs in labels.items()}
-        figures |= self.hint_figures(batch, stage, number, probe)
+        figures |= hinted
         return self.record(number, stage, batch, groups, figures, labels, time.perf_counter() - started, columns)
 
     def labels(self, batch: Batch, stage: Stage, step: int, probe: ModelProbe) -> Measured:
@@ -229,7 +245,15 @@ class Trainer:
         return metrics
 
     def evaluate(self, step: int, last: bool = True) -> str:
-        """Play the held-out questions, some of them unless it is the last time; write how it went, and say it."""
+        """Play the held-out questions, some of them unless it is the last time; write how it went, and say it.
+
+        Raises what `surviving` does.
+        """
+        with self.surviving(step):
+            return self.evaluated(step, last)
+
+    def evaluated(self, step: int, last: bool) -> str:
+        """Evaluate, see `evaluate`."""
         settings, clock = self.experiment.evaluate, Clock()
         questions = self.held_out if last else self.held_out[: settings.between]
 
@@ -238,8 +262,7 @@ class Trainer:
             return evaluate(self.env_factory, self.session, mine, settings.batch, seed, settings.greedy, clock, limit)
 
         self.follow()
-        with self.surviving(step):
-            groups = self.processes.collect(self.processes.attempt(play))
+        groups = self.processes.collect(self.processes.attempt(play))
         figures, retrievals = mean(groups), self.retrievals()
         metrics = {"step": step, "evaluate": figures, "retrieval": retrievals, "seconds": clock.seconds}
         self.write(metrics, f"evaluate_{step}", groups)
@@ -284,16 +307,55 @@ class Trainer:
             "spent": self.usage.record(),
             "fingerprints": self.fingerprints,
         }
-        checkpoint.save(self.run.checkpoints, step, self.learner.policy, state, about, self.settings.keep_checkpoints)
+        rewards, keep = self.run.rewards(), self.settings.keep_checkpoints
+        log = self.run.figures(step)
+        checkpoint.save(self.run.checkpoints, step, self.learner.policy, state, about, keep, rewards, log)
 
     @contextmanager
     def surviving(self, step: int) -> Iterator[None]:
-        """Save what there is after `step` steps when the retriever fails for good, and say how to go on."""
+        """Save what there is after `step` steps when the next one fails, and say whose fault it is and how to go on.
+
+        Raises what was raised, and `ComponentError` in place of what a component of the spec has raised: it has its
+        name, its line in the run's spec and that of its code. What fits none of them, and so is ours, is passed on with
+        a note. A disk that refuses, and a second Ctrl-C, are passed on as they are.
+        """
         try:
             yield
-        except RetrieverUnavailable as error:
-            if not (self.run.checkpoints / f"step_{step}").exists():
+        except CheckpointError:
+            raise
+        except SdsearchError as error:
+            if at := culprit(error, self.experiment):
+                error.args = (f"{error} (it is {at.named(self.run.spec)})", *error.args[1:])
+            what = "the retriever" if isinstance(error, RetrieverUnavailable) else "it"
+            remedy = self.undo() if isinstance(error, DivergedError) else self.saved(step, what)
+            error.args = (f"step {step}: {error}; {remedy}", *error.args[1:])
+            raise
+        except Exception as error:
+            if at := culprit(error, self.experiment):
+                raise ComponentError(
+                    f"step {step}: {at.named(self.run.spec)} raised {type(error).__name__}: {error}, at {at.code}; "
+                    f"{self.saved(step)}",
+                    at.component,
+                ) from error
+            error.add_note(f"step {step}: {self.saved(step)}")
+            raise
+
+    def saved(self, step: int, what: str = "it") -> str:
+        """Save what there is after `step` steps, unless the weights have moved on, and say how to go on."""
+        before = self.learner.whole and self.learner.version == step * self.settings.epochs
+        if before and not (self.run.checkpoints / f"step_{step}").exists():
+            try:
                 self.save(step)
-            raise RetrieverUnavailable(
-                f"step {step}: {error}; mend the retriever, then go on with --resume from {self.run.newest()}"
-            ) from error
+            except CheckpointError as error:
+                return f"and {error}"
+        newest = self.run.newest()
+        return f"mend {what}, then go on with --resume from {newest}" if newest else "there is no checkpoint yet"
+
+    def undo(self) -> str:
+        """Say how to go on from before the policy was destroyed: by the same spec it would be once more."""
+        whole = self.run.best() or self.run.newest()
+        begin = f" from {whole} (--set model.name=...)" if whole else ""
+        return (
+            f"nothing of it was saved. Lower train.learning_rate, or look for an overflow in the terms' figures, and "
+            f"begin another run{begin}"
+        )

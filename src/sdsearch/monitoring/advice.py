@@ -38,6 +38,17 @@ DEAF = (
     "distilled is style. `sdsearch teacher` tells more; take a model that reads them, or another hint."
 )
 
+COLLAPSE = (
+    "The policy was destroyed, or is about to be: it does not earn any more what it did in this very run. Read the "
+    "newest file in trajectories/. The checkpoint with the best training reward is kept beside the newest ones: begin "
+    "another run from it (model.name) with a lower train.learning_rate."
+)
+
+IDLE = (
+    "The run learns nothing meanwhile: gradients are zero, for want of groups with different rewards, or not finite. "
+    "Look at the figures `homogeneous`, `gradient_norm` and `loss`."
+)
+
 WATCHES = (
     Watch("drift_mean", "drift_mean", True, MISMATCH, over=1),
     Watch("drift_max", "drift_max", True, MISMATCH, over=1),

@@ -25,6 +25,12 @@ class Monitors(Settings):
     """Groups after which a label effect whose interval holds 0 is warned of."""
     window: int = Field(10, ge=1)
     """Steps over which noisy figures are averaged. The first so many are "the start" that others are compared with."""
+    collapse: float | None = Field(0.1, ge=0, le=1)
+    """Least reward of the last steps, as a part of the mean of all before them: in three steps where that is at least a
+    third, in more where it is lower. For rewards from 0 up."""
+    idle: int | None = Field(10, ge=1)
+    """Steps in a row without an update after which a run warns that it learns nothing, and again after twice, four
+    times as many and so on."""
     drift_mean: float | None = Field(0.05, ge=0)
     """|log p now - log p sampled| before the first update, mean: a quarter of the usual clip range of 0.2."""
     drift_max: float | None = Field(2.0, ge=0)

@@ -13,9 +13,15 @@ from fnmatch import filter as matching
 from math import isfinite
 from typing import Any, NamedTuple
 
-from sdsearch.monitoring.advice import DEAF, WATCHES, Watch
+from sdsearch.monitoring.advice import COLLAPSE, DEAF, IDLE, WATCHES, Watch
 from sdsearch.monitoring.labels import Labels
 from sdsearch.monitoring.limits import Monitors
+
+FEWEST = 3
+"""Steps that a collapse takes at least: one or two without any reward are chance."""
+EXPECTED = 1.0
+"""Rewards, added up over steps, that have to be expected before their absence means something: with eight groups a step
+these are eight groups' worth, of which chance leaves none in one of three thousand times."""
 
 
 class Notice(NamedTuple):
@@ -56,8 +62,9 @@ class Monitor:
         self.labels.see(metrics.get("labels", {}))
         candidates = [self.notice(w, name, figures[name]) for w in WATCHES for name in matching(figures, w.figure)]
         candidates += self.deaf() if "labels" in metrics else []
+        candidates += [self.collapsed(), self.idle()]
         notices = [n for n in candidates if n and (n.limit, n.figure) not in self.raised]
-        self.raised |= {(n.limit, n.figure) for n in notices}
+        self.raised |= {(n.limit, n.figure) for n in notices if n.limit != "idle"}
         return notices
 
     def notice(self, watch: Watch, name: str, newest: float) -> Notice | None:
@@ -79,6 +86,32 @@ class Monitor:
         text += f", and was {start:.3g} at the start" if watch.relative else ""
         bound = f"{'at most' if watch.above else 'at least'} {limit:g}" + (" times that" if watch.relative else "")
         return Notice(watch.limit, name, value, f"{text}; expected {bound} (monitors.{watch.limit}). {watch.advice}")
+
+    def collapsed(self) -> Notice | None:
+        """Return what to say when the reward of the last steps is next to nothing beside that of all before them.
+
+        Steps are too few to tell as long as they would not have been expected to add up to `EXPECTED`.
+        """
+        limit, rewards = self.limits.collapse, self.seen["reward"]
+        for count in range(FEWEST, len(rewards)) if limit is not None else ():
+            before = sum(rewards[:-count]) / (len(rewards) - count)
+            if count * before >= EXPECTED:
+                mean = sum(rewards[-count:]) / count
+                if mean < limit * before:
+                    text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {before:.3g} before"
+                    bound = f"expected at least {limit:g} times that (monitors.collapse)"
+                    return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
+                break
+        return None
+
+    def idle(self) -> Notice | None:
+        """Return what to say when no update of the last steps was taken: after some, twice, four times as many, ..."""
+        limit, taken = self.limits.idle, self.seen["applied"]
+        count = next((i for i, share in enumerate(reversed(taken)) if share), len(taken))
+        windows, rest = divmod(count, limit) if limit else (0, 1)
+        if rest or not windows or windows & (windows - 1):
+            return None
+        return Notice("idle", "applied", 0.0, f"no update of the last {count} steps was taken (monitors.idle). {IDLE}")
 
     def deaf(self) -> list[Notice]:
         """Return what to say of teachers that do not read what they are shown."""

@@ -12,10 +12,11 @@ from math import exp
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from sdsearch.config.load import read
 from sdsearch.core.trajectory import Segment, Trajectory
+from sdsearch.errors import CheckpointError
 from sdsearch.monitoring.labels import ends
 from sdsearch.report.charts import charts
 from sdsearch.report.table import outcome, split
@@ -69,22 +70,23 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
     """Write report.html into the folder of a run, at whatever step it is; return its path.
 
     `decode` turns token ids into text; without it the newest checkpoint's tokeniser does, and where there is none
-    turns are shown without their tokens. Raises `DataError` when the folder holds no run.
+    turns are shown without their tokens. Raises `DataError` when the folder holds no run or the newest
+    trajectories are damaged, `CheckpointError` or `SpecError` when another file is.
     """
     run = Run.open(folder)
-    text = run.spec.read_text(encoding="utf-8")
-    about, metrics, decode = yaml.safe_load(text), run.metrics(), decode or tokeniser(run)
+    about, metrics, decode = read(run.spec, []).plain(), run.metrics(), decode or tokeniser(run)
+    train = about.get("train")
     stored = run.names[-1] if run.names else ""
     episodes = [t for group in run.groups(stored) for t in group.trajectories] if stored else []
     parts = split(metrics)
     main, other = charts(metrics)
     values = {
-        "name": about["name"],
-        "seed": about["seed"],
-        "spec": text,
+        "name": about.get("name"),
+        "seed": about.get("seed"),
+        "spec": run.spec.read_text(encoding="utf-8"),
         "machine": machine(folder),
         "step": max((m["step"] for m in metrics), default=0),
-        "steps": (about.get("train") or {}).get("steps"),
+        "steps": train.get("steps") if isinstance(train, dict) else None,
         "outcome": outcome(metrics),
         "labels": [(name, str(a), str(b), n) for name, (a, b, n) in ends(metrics).items()],
         "split": parts,
@@ -98,11 +100,12 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
     count = EPISODES
     while True:
         shown = [show(t, decode) for t in spread(episodes, count)]
-        html = template().render(**values, shown=shown)
-        if len(html.encode()) < LIMIT or not count:
+        # What a damaged file holds may be no text that can be written.
+        html = template().render(**values, shown=shown).encode("utf-8", "replace")
+        if len(html) < LIMIT or not count:
             break
         count //= 2
-    replace(folder / NAME, lambda path: path.write_text(html, encoding="utf-8"))
+    replace(folder / NAME, lambda path: path.write_bytes(html))
     return folder / NAME
 
 
@@ -134,7 +137,10 @@ def tokeniser(run: StoredRun) -> Decode | None:
     files = [p / "tokenizer.json" for p in checkpoint.saved(run.checkpoints)]
     if not files or not files[-1].is_file():
         return None
-    loaded = Tokenizer.from_file(str(files[-1]))
+    try:
+        loaded = Tokenizer.from_file(str(files[-1]))
+    except Exception as error:  # the library has no narrower one
+        raise CheckpointError(f"{files[-1]} is damaged: {error}. {checkpoint.remedy(files[-1].parent)}") from error
     return lambda tokens: str(loaded.decode(list(tokens), skip_special_tokens=False))
 
 

@@ -54,7 +54,7 @@ def phase_ends(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
 
 def split(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return seconds per training step by part, and the rest."""
-    steps = [m["seconds"] for m in metrics if "train" in m]
+    steps = [m.get("seconds", {}) for m in metrics if "train" in m]
     if not steps:
         return {}
     mean = {p: sum(s.get(p, 0.0) for s in steps) / len(steps) for p in (*PARTS, "step")}
@@ -85,5 +85,5 @@ def show(metrics: Sequence[Mapping[str, Any]], console: Console) -> None:
     for name in ("part", "seconds", "share"):
         times.add_column(name, justify="left" if name == "part" else "right")
     for name, seconds in parts.items():
-        times.add_row(name, f"{seconds:.2f}", f"{seconds / total:.0%}")
+        times.add_row(name, f"{seconds:.2f}", f"{seconds / total:.0%}" if total else "-")
     console.print(times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from sdsearch.config.component import Settings
 from sdsearch.contracts.retrieval import Searcher
+from sdsearch.core.number import number, shown
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
 
@@ -121,7 +121,7 @@ class Cached:
     def _patiently(self, queries: list[str], k: int) -> list[list[Hit]]:
         for attempt in range(self.patience.retries + 1):
             try:
-                answer = within(self.patience.seconds, self.searcher, queries, k)
+                answer = within(self.patience.seconds, self.searcher, list(queries), k)
                 return checked(answer, len(queries), k)
             except RetrieverUnavailable as error:
                 failure = error
@@ -183,6 +183,6 @@ def fault(hit: Any) -> str:
     texts = (hit.passage.id, hit.passage.title, hit.passage.text)
     if not all(isinstance(text, str) for text in texts):
         return f"a passage of {', '.join(type(text).__name__ for text in texts)}"
-    if not isinstance(hit.score, Real) or not math.isfinite(hit.score):
-        return f"the score {hit.score!r:.80}"
+    if not isinstance(hit.score, Real) or number(hit.score) is None:
+        return f"the score {shown(hit.score)}"
     return ""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from sdsearch.contracts.agent import AgentSession, Reply
 from sdsearch.contracts.environment import FINAL, TextVectorEnv
+from sdsearch.core.number import LARGEST, number, shown
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Segment, Trajectory, Turn
 from sdsearch.core.usage import Clock
@@ -41,7 +40,8 @@ def play(
     live = list(range(count))
     while live:
         since = time.perf_counter()
-        acted = session.resume(live, pasts) if pasts else session.act(live, [texts[i] for i in live])
+        rows = list(live)
+        acted = session.resume(rows, pasts) if pasts else session.act(rows, [texts[i] for i in live])
         pasts = None
         clock.time("generate", since)
         actions, full = [""] * count, []
@@ -87,7 +87,7 @@ def trajectory(
         tuple(turns),
         record["stop_reason"],
         reward,
-        {name: float(value) for name, value in record["metrics"].items()},
+        {name: number(value) or 0.0 for name, value in record["metrics"].items()},
         record["outage"],
     )
 
@@ -107,13 +107,9 @@ def final(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
     for key, (fits, expected) in EXPECTED.items():
         if not fits(record[key]):
             raise ComponentError(
-                f"the environment ended episode {row} with {key} {record[key]!r:.80}, expected {expected}"
+                f"the environment ended episode {row} with {key} {shown(record[key])}, expected {expected}"
             )
     return record
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, Real) and isfinite(value)
 
 
 def _turns(value: Any) -> bool:
@@ -125,7 +121,7 @@ EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "stop_reason": (lambda reason: isinstance(reason, str) and reason != "", "a text that is not empty"),
     "outage": (lambda outage: isinstance(outage, str), "a text"),
     "metrics": (
-        lambda found: isinstance(found, Mapping) and all(map(_finite, found.values())),
+        lambda found: isinstance(found, Mapping) and all(number(value) is not None for value in found.values()),
         "finite numbers by name",
     ),
 }
@@ -160,17 +156,20 @@ def shaped(given: Any, count: int) -> Any:
             f"the environment's step gave {given!r:.80}, expected observations, rewards, terminations, truncations "
             "and infos"
         )
-    texts, *numbers, infos = given
+    texts, paid, *ends, infos = given
     if not all_texts(texts, count):
         raise ComponentError(f"the environment's step gave the observations {texts!r:.80}, expected {count} texts")
-    rewards, terminated, truncated = (np.asarray(part) for part in numbers)
-    if rewards.shape != (count,) or rewards.dtype.kind not in "biuf" or not np.isfinite(rewards).all():
+    several = getattr(paid, "tolist", lambda: paid)()
+    rewards = [number(each) for each in several] if isinstance(several, list | tuple) else []
+    if len(rewards) != count or None in rewards:
         raise ComponentError(
-            f"the environment's step gave the rewards {rewards.tolist()!r:.80}, expected {count} finite numbers"
+            f"the environment's step gave the rewards {shown(several)}, expected {count} finite numbers of at most "
+            f"{LARGEST:g}"
         )
-    for name, flags in (("terminations", terminated), ("truncations", truncated)):
-        if flags.shape != (count,) or flags.dtype != np.bool_:
+    terminated, truncated = flags = [np.asarray(part) for part in ends]
+    for name, each in zip(("terminations", "truncations"), flags, strict=True):
+        if each.shape != (count,) or each.dtype != np.bool_:
             raise ComponentError(
-                f"the environment's step gave the {name} {flags.tolist()!r:.80}, expected {count} booleans"
+                f"the environment's step gave the {name} {each.tolist()!r:.80}, expected {count} booleans"
             )
-    return texts, rewards, terminated, truncated, infos
+    return texts, np.array(rewards, np.float64), terminated, truncated, infos

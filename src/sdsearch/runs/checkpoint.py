@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
+from math import isfinite, nan
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -23,15 +25,27 @@ from sdsearch.runs.old_runs import NO_RUN, ahead, made
 if TYPE_CHECKING:
     from sdsearch.policy.policy import Policy
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
+LOG = "metrics.jsonl"
+"""The run's figures so far, which a run that goes on must still have."""
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError)
 """What reading a file raises that is not what was written."""
 
 
-def save(folder: Path, step: int, policy: Policy, state: dict[str, Any], about: dict[str, Any], keep: int) -> Path:
-    """Write `folder/step_<step>` and remove all but the newest `keep`.
+def save(
+    folder: Path,
+    step: int,
+    policy: Policy,
+    state: dict[str, Any],
+    about: dict[str, Any],
+    keep: int,
+    rewards: Mapping[int, float] | None = None,
+    log: str = "",
+) -> Path:
+    """Write `folder/step_<step>` and remove all but the newest `keep` and, by the `rewards` of the steps, the best.
 
-    `state` is what `runs.state.Packed` takes; `about` is plain JSON. A whole checkpoint of that step that is there
-    already stays as it is. Raises `CheckpointError` when the disk refuses; older checkpoints are then untouched.
+    `state` is what `runs.state.Packed` takes; `about` is plain JSON, `log` what metrics.jsonl says so far. A whole
+    checkpoint of that step that is there already stays as it is. Raises `CheckpointError` when the disk refuses; older
+    checkpoints are then untouched.
     """
     target, partial = folder / f"step_{step}", folder / f".step_{step}.partial"
     try:
@@ -40,6 +54,7 @@ def save(folder: Path, step: int, policy: Policy, state: dict[str, Any], about: 
         sweep(folder)
         partial.mkdir(parents=True)
         write(partial, policy, state)
+        (partial / LOG).write_text(log)
         files = {p.relative_to(partial).as_posix(): digest(p) for p in sorted(partial.rglob("*")) if p.is_file()}
         whole = {"step": step, **about, "files": files}
         (partial / "about.json").write_text(json.dumps({**whole, "sha256": seal(whole)}, indent=1))
@@ -48,7 +63,8 @@ def save(folder: Path, step: int, policy: Policy, state: dict[str, Any], about: 
         hide(target)
         partial.rename(target)
         sync(folder)
-        for old in saved(folder)[:-keep]:
+        stays = {*saved(folder)[-keep:], best(folder, rewards or {})}
+        for old in (path for path in saved(folder) if path not in stays):
             hide(old)
         sweep(folder)
     except (OSError, SafetensorError) as error:
@@ -98,7 +114,34 @@ def sweep(folder: Path) -> None:
 def saved(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest first."""
     checkpoints = [p for p in folder.glob("step_*") if p.name.removeprefix("step_").isdigit()]
-    return sorted(checkpoints, key=lambda p: int(p.name.removeprefix("step_")))
+    return sorted(checkpoints, key=number)
+
+
+def number(path: Path) -> int:
+    """Return after how many steps a checkpoint was written."""
+    return int(path.name.removeprefix("step_"))
+
+
+AROUND = 10
+"""So many steps before a checkpoint, and after it, tell how good it is."""
+
+
+def best(folder: Path, rewards: Mapping[int, float]) -> Path | None:
+    """Return the checkpoint with the best training reward, the newest of equals; None where no step tells.
+
+    A checkpoint is as good as the mean reward of the steps before it or after it, whichever is worse: its own weights
+    play the step after it, which alone can tell of a destroyed policy, and is one lucky step as often as not. Nothing
+    is known of a checkpoint that no step has followed.
+    """
+
+    def worth(path: Path) -> float:
+        at = number(path)
+        sides = (range(at - AROUND + 1, at + 1), range(at + 1, at + AROUND + 1))
+        known = [[rewards[s] for s in side if isfinite(rewards.get(s, nan))] for side in sides]
+        return min(sum(side) / len(side) for side in known if side)
+
+    told = [p for p in saved(folder) if any(isfinite(r) and 0 < s - number(p) <= AROUND for s, r in rewards.items())]
+    return max(told, key=lambda p: (worth(p), number(p)), default=None)
 
 
 def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

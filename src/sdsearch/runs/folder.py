@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from math import isfinite
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.config.load import read
@@ -42,6 +44,10 @@ class Run(StoredRun):
         """Use `Run.begin`."""
         super().__init__(folder)
         self.experiment = experiment
+
+    def figures(self, step: int) -> str:
+        """Return the lines of metrics.jsonl up to a step."""
+        return "".join(as_line(m) for m in self.metrics() if m["step"] <= step)
 
     @staticmethod
     def open(folder: Path | str) -> StoredRun:
@@ -117,15 +123,20 @@ class Run(StoredRun):
         """Turn what a full or forbidden disk raises into `CheckpointError`."""
         try:
             yield
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{self.folder} is no longer what it was: {error}. It was moved, or something in it removed, while the "
+                "run worked there: put it back, then --resume"
+            ) from error
         except OSError as error:
             raise CheckpointError(
                 f"{self.folder} cannot be used: {error}. Make room or give permission to use it, then --resume"
             ) from error
 
     def record(self, metrics: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with self.writing(), (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+        """Append one line to metrics.jsonl; what is no number is null there, which `metrics` reads as NaN."""
+        with self.writing(), self.log.open("a") as file:
+            file.write(as_line(metrics))
             file.flush()
             os.fsync(file.fileno())
 
@@ -150,13 +161,13 @@ class Run(StoredRun):
 
         -1 drops all: the run begins anew, on this machine and with the code that is there now.
         """
-        kept = "".join(json.dumps(m) + "\n" for m in self.metrics() if m["step"] <= step)
+        kept = self.figures(step)
         with self.writing():
             for path in (p for kind in OF_STEPS for p in (self.folder / kind).glob("*")):
                 kind, number = kind_and_step(path.stem)
                 if path.name.startswith(".") or (kind and number > step):
                     path.unlink()
-            replace(self.folder / "metrics.jsonl", lambda path: path.write_text(kept))
+            replace(self.log, lambda path: path.write_text(kept))
             if step < 0:
                 self.sign()
 
@@ -177,8 +188,8 @@ class Run(StoredRun):
         self.check(about["spec"], path)
         if len(state["random_states"]) != processes:
             raise CheckpointError(
-                f"{path} was made by {len(state['dice'])} processes, got {processes}: go on with as many as before, or "
-                f"move the run aside and begin it anew:\n  {move(self.folder)}"
+                f"{path} was made by {len(state['random_states'])} processes, got {processes}: go on with as many "
+                f"as before, or move the run aside and begin it anew:\n  {move(self.folder)}"
             )
         checkpoint.restore(path, policy)
         for name, holder in holders.items():
@@ -186,24 +197,39 @@ class Run(StoredRun):
         random_states.load_state_dict(state["random_states"][process])
         return about
 
-    def spent(self, about: Mapping[str, Any]) -> Usage:
-        """Return what had been spent when the checkpoint was written that says this `about` itself.
+    def spent(self, path: Path, about: Mapping[str, Any]) -> Usage:
+        """Return what had been spent when the checkpoint at `path` was written, which says this `about` itself.
 
-        Raises `CheckpointError` unless metrics.jsonl holds each training step before it once, in order: where lines are
-        lost or doubled, no figure of the run could be trusted.
+        Raises `CheckpointError` unless metrics.jsonl begins with what it was then, and holds no training step up to
+        there a second time: where lines are lost, doubled or altered, no figure of the run could be trusted.
         """
-        lines = [m for m in self.metrics() if "train" in m and m["step"] <= about["step"]]
-        steps = [m["step"] for m in lines]
-        if steps != list(range(1, about["step"] + 1)):
-            lost = sorted(set(range(1, about["step"] + 1)) - set(steps))
-            doubled = sorted(step for step, count in Counter(steps).items() if count > 1)
-            faults = {"missing": lost, "there more than once": doubled}
-            what = [f"{name}: {', '.join(map(str, which))}" for name, which in faults.items() if which]
+        copy, last = path / checkpoint.LOG, about["step"]
+        remedy = ahead(self.folder)
+        if copy.is_file():
+            command = f"cp {quote(str(copy))} {quote(str(self.log))}"
+            remedy = f"Put it right, or take the checkpoint's copy of it, which lacks nothing:\n  {command}"
+        try:
+            lines = [m for m in self.metrics() if m["step"] <= last]
+        except CheckpointError as error:
+            raise CheckpointError(f"{str(error).split('. Put it right')[0]}. {remedy}") from error
+        trained = [m for m in lines if "train" in m]
+        steps = [m["step"] for m in trained]
+        lost = sorted(set(range(1, last + 1)) - set(steps))
+        counts = Counter((m["step"], "train" in m) for m in lines)
+        doubled = sorted({step for (step, _), count in counts.items() if count > 1})
+        faults = {"missing": lost, "there more than once": doubled}
+        if what := [f"{name}: {', '.join(map(str, which))}" for name, which in faults.items() if which] or (
+            ["they are out of order"] if steps != sorted(steps) else []
+        ):
             raise CheckpointError(
-                f"{self.folder / 'metrics.jsonl'} does not hold each of the {about['step']} training steps that "
-                f"the checkpoint stands on once ({'; '.join(what) or 'they are out of order'}). {ahead(self.folder)}"
+                f"{self.log} does not hold each of the {last} training steps that the checkpoint stands on, and each "
+                f"evaluation, once ({'; '.join(what)}). {remedy}"
             )
-        return Usage(**(about.get("spent") or (lines[-1]["spent"] if lines else {})))
+        if copy.is_file() and (number := differing(copy.read_text(), self.figures(last))):
+            raise CheckpointError(
+                f"{self.log} is not what it was when {path} was written, from line {number} on. {remedy}"
+            )
+        return Usage(**(about.get("spent") or (trained[-1]["spent"] if trained else {})))
 
     def newest(self) -> Path | None:
         """Return the newest checkpoint; None when the run has ended before it wrote one.
@@ -219,6 +245,28 @@ class Run(StoredRun):
                 f"{self.checkpoints} holds no checkpoint, and the run has recorded {done} steps. {ahead(self.folder)}"
             )
         return None
+
+
+def as_line(metrics: Mapping[str, Any]) -> str:
+    """Return a line of metrics.jsonl: strict JSON, with null for what is no finite number."""
+    return json.dumps(_finite(metrics), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _finite(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_finite(inner) for inner in value]
+        case float() if not isfinite(value):
+            return None
+    return value
+
+
+def differing(then: str, now: str) -> int:
+    """Return the number of the first line in which a log does not go on from what it was; 0: it does."""
+    old, new = then.splitlines(), now.splitlines()
+    return next((i for i, line in enumerate(old, 1) if new[i - 1 : i] != [line]), 0)
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:

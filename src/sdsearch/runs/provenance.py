@@ -49,13 +49,16 @@ def recorded(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     try:
         record = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise CheckpointError(
             f"{path}{line}: got what is no JSON ({error}), expected a JSON object. {ahead(folder)}"
         ) from error
     if not isinstance(record, dict):
         raise CheckpointError(f"{path}:1: got a {type(record).__name__}, expected a JSON object. {ahead(folder)}")
+    for key in ("packages", "code"):
+        if not isinstance(record.get(key, {}), dict):
+            raise CheckpointError(f"{path}: {key}: got {record[key]!r:.80}, expected a JSON object. {ahead(folder)}")
     return record
 
 

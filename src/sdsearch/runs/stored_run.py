@@ -8,9 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
+from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from sdsearch.config.words import quoted
 from sdsearch.core.trajectory import Group, read_groups
@@ -43,6 +47,11 @@ class StoredRun:
         return load(self.spec)
 
     @property
+    def log(self) -> Path:
+        """Where the figures are, a line for each step and evaluation."""
+        return self.folder / checkpoint.LOG
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.folder / "checkpoints"
@@ -58,24 +67,38 @@ class StoredRun:
             )
         return there[-1] if step is None else there[names.index(str(step))]
 
+    def best(self) -> Path | None:
+        """Return the checkpoint with the best training reward; None where none is known. See `checkpoint.best`."""
+        return checkpoint.best(self.checkpoints, self.rewards())
+
+    def rewards(self) -> dict[int, float]:
+        """Return the mean reward of each training step, NaN where outages left none."""
+        return {m["step"]: m["train"]["reward"] for m in self.metrics() if "train" in m and "reward" in m["train"]}
+
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl, without a last one that is being written or never was to its end.
 
         Raises `CheckpointError` when another line is damaged.
         """
-        path = self.folder / "metrics.jsonl"
+        path = self.log
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         return [self._line(f"{path}:{i}", line) for i, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
     def _line(self, place: str, line: bytes) -> dict[str, Any]:
+        values: Any = None
         try:
-            values = json.loads(line)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict) or "step" not in values:
+            values = _numbers(json.loads(line))
+            _line().validate_python(values)
+        except (ValueError, RecursionError) as error:
             got = quoted(line.decode(errors="replace").rstrip("\n"))
-            raise CheckpointError(f"{place}: got {got}, expected a JSON object with `step`. {ahead(self.folder)}")
-        return values
+            why = ""
+            if isinstance(error, ValidationError) and isinstance(values, dict):
+                first = error.errors(include_url=False, include_input=False)[0]
+                why = f" ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            raise CheckpointError(
+                f"{place}: got {got}, expected a JSON object with `step`, and figures{why}. {ahead(self.folder)}"
+            ) from error
+        return dict(values)
 
     @property
     def names(self) -> list[str]:
@@ -129,6 +152,37 @@ class StoredRun:
             there = ", ".join(stored(path.parent, ending)) or "(none is kept)"
             raise DataError(f"{path} is not there, expected one of {there}")
         return path
+
+
+class Line(TypedDict, total=False):
+    """What a line of metrics.jsonl has to be, where it is that."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    step: Required[Annotated[int, Field(ge=0)]]
+    phase: int
+    train: dict[str, float]
+    evaluate: dict[str, float]
+    retrieval: dict[str, float]
+    seconds: dict[str, float]
+    spent: dict[str, float]
+    labels: dict[str, list[list[float]]]
+    warnings: list[dict[str, Any]]
+
+
+@cache
+def _line() -> TypeAdapter[Line]:
+    return TypeAdapter(Line)
+
+
+def _numbers(value: Any) -> Any:
+    """Return what was written with NaN for null: JSON has no form for a number that is none."""
+    match value:
+        case dict():
+            return {key: _numbers(inner) for key, inner in value.items()}
+        case list():
+            return [_numbers(inner) for inner in value]
+    return nan if value is None else value
 
 
 def stored(folder: Path, ending: str) -> list[str]:

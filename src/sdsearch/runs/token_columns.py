@@ -150,10 +150,12 @@ def read_hints(path: Path) -> Iterator[HintLine]:
         for number, line in enumerate(file, 1):
             try:
                 yield HINT.validate_json(line, strict=True)
-            except ValidationError as error:
-                problem = error.errors(include_url=False)[0]
-                what = ".".join(map(str, problem["loc"]))
-                raise DataError(f"{path}:{number}: not a hint: {what} {problem['msg']}. {REMEDY}") from error
+            except (ValueError, TypeError, RecursionError) as error:
+                why = f"{type(error).__name__}: {error}"
+                if isinstance(error, ValidationError):
+                    problem = error.errors(include_url=False, include_input=False)[0]
+                    why = f"{'.'.join(map(str, problem['loc']))} {problem['msg']}"
+                raise DataError(f"{path}:{number}: not a hint: {why}. {REMEDY}") from error
 
 
 HINT = TypeAdapter(HintLine)

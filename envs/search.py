@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sdsearch.contracts.environment import EnvFactory, Environment, Grammar, Reward
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.trajectory import Trajectory
-from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.opening import opened
+from sdsearch.retrieval.patience import Patience
 
 if TYPE_CHECKING:
     from sdsearch.envs.search_env import SearchVectorEnv
@@ -33,6 +35,16 @@ class Search(Environment):
     on_invalid: Literal["retry", "end"] = "retry"
     """What follows an invalid action: a notice and the next turn, or the end of the episode."""
 
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        most = self.retriever.most
+        if most is not None and most < self.top_k:
+            raise ValueError(
+                f"the retriever {self.retriever.type} is set to return at most {most} passages and `top_k` is "
+                f"{self.top_k}: let it return as many, or ask for fewer"
+            )
+        return self
+
     @property
     def grammar(self) -> Grammar:
         return self.protocol
@@ -52,7 +64,8 @@ class SearchEnvFactory(EnvFactory):
     @cached_property
     def searcher(self) -> Cached:
         """The opened retriever, with a cache and patience; the first time builds or loads its index."""
-        return Cached(self.settings.retriever.open(), patience=self.settings.patience)
+        patience = self.settings.patience
+        return Cached(opened(self.settings.retriever, patience), patience=patience)
 
     def __call__(self, num_envs: int) -> SearchVectorEnv:
         """Return an environment of so many episodes."""

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.retrieval.cached import Cached, Counters, Patience
+from sdsearch.retrieval.cached import Cached, Counters
+from sdsearch.retrieval.patience import Patience
 from sdsearch.testing import check_retriever
 
 PASSAGES = [Passage(f"p{i}", f"Title {i}", "text") for i in range(5)]

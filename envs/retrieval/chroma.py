@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
-SPARE, LEAST_SYNC = 16, 2
+LEAST_SYNC = 2
 RETRY = "start again, the work done so far is kept"
 DATABASE = "chroma.sqlite3"
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,460}[a-zA-Z0-9]$"
@@ -409,7 +409,7 @@ class ChromaSearcher:
         if not queries or k < 1:
             return [[] for _ in queries]
         # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
-        most = min(k + SPARE, len(self.passages))
+        most = min(k + vectors.SPARE, len(self.passages))
         answers = asked(self.collection, self.encoder.encode_queries(queries), most, ["distances"])
         return [self._hits(i, d, k) for i, d in zip(answers["ids"], answers["distances"], strict=True)]
 
@@ -456,7 +456,9 @@ class ExistingSearcher:
         if not queries or k < 1:
             return [[] for _ in queries]
         include = ["distances", "documents", "metadatas"] if self.passages is None else ["distances"]
-        answers = asked(self.collection, self.encoder.encode_queries(queries), min(k + SPARE, self.count), include)
+        answers = asked(
+            self.collection, self.encoder.encode_queries(queries), min(k + vectors.SPARE, self.count), include
+        )
         hits = []
         for i, ids in enumerate(answers["ids"]):
             texts, about = ((answers.get(n) or [[]] * len(queries))[i] for n in ("documents", "metadatas"))

@@ -19,7 +19,7 @@ from sdsearch.errors import DataError, IndexMismatch
 from sdsearch.retrieval.index import BLOCK, LARGE, Facts, kept
 from sdsearch.retrieval.progress import progress
 
-ROWS = "rows.npy"
+ROWS, SPARE = "rows.npy", 16
 CHECKED, SAME = 4, 0.99
 """How many stored vectors are compared with what the encoder makes now, and the least cosine of the two: half
 precision and other devices round otherwise, another model or another passage does not come near."""

@@ -481,15 +481,14 @@ def test_a_server_that_stops_answering_while_it_is_opened(
 
 
 def test_an_existing_collection_of_a_server(corpus: JsonlPassages, port: int, server: subprocess.Popen[bytes]) -> None:
-    with closing(chromadb.HttpClient("127.0.0.1", port, settings=Settings(anonymized_telemetry=False))) as other:
-        docs = other.create_collection("docs", embedding_function=None, metadata={"hnsw:space": "cosine"})
-        texts = [p.contents for p in corpus.passages()]
-        rows = Hashing().open().encode_passages(texts)
-        docs.add(ids=[p.id for p in corpus.passages()], embeddings=rows, documents=texts)
-        searcher = Chroma(existing=True, collection="docs", embedder=Hashing(), host="127.0.0.1", port=port).open()
-        assert [h.passage.id for h in searcher.search([QUERY], 5)[0]] == ids(Exact(corpus=corpus, embedder=Hashing()))
-        assert [c.name for c in other.list_collections()] == ["docs"]
-        del searcher
+    other = chromadb.HttpClient("127.0.0.1", port, settings=Settings(anonymized_telemetry=False))
+    docs = other.create_collection("docs", embedding_function=None, metadata={"hnsw:space": "cosine"})
+    texts = [p.contents for p in corpus.passages()]
+    rows = Hashing().open().encode_passages(texts)
+    docs.add(ids=[p.id for p in corpus.passages()], embeddings=rows, documents=texts)
+    searcher = Chroma(existing=True, collection="docs", embedder=Hashing(), host="127.0.0.1", port=port).open()
+    assert [h.passage.id for h in searcher.search([QUERY], 5)[0]] == ids(Exact(corpus=corpus, embedder=Hashing()))
+    assert [c.name for c in other.list_collections()] == ["docs"]
 
 
 def test_a_server_that_is_not_there_is_told(corpus: JsonlPassages, port: int) -> None:

@@ -151,9 +151,7 @@ def test_vectors_that_the_embedder_does_not_make_now_are_refused(corpus: JsonlPa
     facts = read(place / "index.json")["facts"]
     np.save(place / "rows.npy", rows[::-1])
     seal(place, facts)
-    with pytest.raises(
-        IndexMismatch, match=r"other vectors than the embedder makes now: .* cosine of -?0\.\d+"
-    ):
+    with pytest.raises(IndexMismatch, match=r"other vectors than the embedder makes now: .* cosine of -?0\.\d+"):
         retriever.open()
 
 

@@ -1,7 +1,7 @@
 """Search by words, BM25 kept on disk: the package bm25s (Lù, 2024, arXiv 2407.03618), for corpora too large for `bm25`.
 
-It cuts words as `bm25` does and, with the default method, ranks as that does: Lucene leaves the factor k1 + 1 out of all
-scores. Building keeps the words of all passages in memory, as numbers; an interrupted build begins anew.
+It cuts words as `bm25` does and, with the default method, ranks as that does: Lucene leaves the factor k1 + 1 out of
+all scores. Building keeps the words of all passages in memory, as numbers; an interrupted build begins anew.
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sdsearch.contracts.environment import EnvFactory, Environment, Grammar, Reward
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.trajectory import Trajectory
+from sdsearch.errors import ComponentError
 from sdsearch.retrieval.cached import Cached
 from sdsearch.retrieval.opening import opened
 from sdsearch.retrieval.patience import Patience
@@ -35,16 +36,6 @@ class Search(Environment):
     on_invalid: Literal["retry", "end"] = "retry"
     """What follows an invalid action: a notice and the next turn, or the end of the episode."""
 
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
-        most = self.retriever.most
-        if most is not None and most < self.top_k:
-            raise ValueError(
-                f"the retriever {self.retriever.type} is set to return at most {most} passages and `top_k` is "
-                f"{self.top_k}: let it return as many, or ask for fewer"
-            )
-        return self
-
     @property
     def grammar(self) -> Grammar:
         return self.protocol
@@ -63,9 +54,19 @@ class SearchEnvFactory(EnvFactory):
 
     @cached_property
     def searcher(self) -> Cached:
-        """The opened retriever, with a cache and patience; the first time builds or loads its index."""
+        """The opened retriever, with a cache and patience; the first time builds or loads its index.
+
+        Raises `ComponentError` for one that returns fewer hits than are wanted.
+        """
         patience = self.settings.patience
-        return Cached(opened(self.settings.retriever, patience), patience=patience)
+        searcher, wanted = opened(self.settings.retriever, patience), self.settings.top_k
+        most: int | None = getattr(searcher, "most", None)
+        if most is not None and most < wanted:
+            raise ComponentError(
+                f"the retriever {self.settings.retriever.type} returns at most {most} passages, expected {wanted} "
+                "(environment.top_k): set it to return as many, or ask for fewer"
+            )
+        return Cached(searcher, patience=patience)
 
     def __call__(self, num_envs: int) -> SearchVectorEnv:
         """Return an environment of so many episodes."""

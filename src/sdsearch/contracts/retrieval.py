@@ -47,11 +47,6 @@ class Retriever(Component):
 
     family: ClassVar[str] = "retriever"
 
-    @property
-    def most(self) -> int | None:
-        """The most hits that its settings let it return, whatever is asked for; None: as many as are wanted."""
-        return None
-
     @abstractmethod
     def open(self) -> Searcher:
         """Build or load the index (with progress) and return the searcher."""
@@ -60,7 +55,8 @@ class Retriever(Component):
 class Searcher(Protocol):
     """An opened retriever. Batch first: one call for all live episodes.
 
-    One that has a `fingerprint: str`, which names what it searches, is held to it when a run goes on.
+    One that has a `fingerprint: str`, which names what it searches, is held to it when a run goes on. One that has a
+    `most: int | None` returns no more hits than that, whatever is asked for: a spec that wants more is refused.
     """
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:

@@ -20,7 +20,7 @@ from sdsearch.core.question import Hit, Passage
 from sdsearch.envs.retrieval.bm25 import words
 from sdsearch.errors import ComponentError, IndexMismatch
 from sdsearch.retrieval import vectors
-from sdsearch.retrieval.index import LARGE, Facts, kept
+from sdsearch.retrieval.index import Facts, kept
 from sdsearch.retrieval.progress import progress
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class BM25S(Retriever):
             self._built(passages).save(into, show_progress=False)
 
         place = kept(self.path.expanduser() / f"bm25s-{fingerprint}", facts, build)
-        large = sum(file.stat().st_size for file in place.iterdir()) > LARGE
+        large = sum(file.stat().st_size for file in place.iterdir()) > vectors.MAPPED
         searcher = BM25SSearcher(passages, package.BM25.load(place, mmap=large, show_progress=False), fingerprint)
         searcher.test(place)
         return searcher

@@ -22,7 +22,7 @@ from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import ComponentError, IndexMismatch, RetrieverUnavailable
 from sdsearch.retrieval import vectors
-from sdsearch.retrieval.index import LARGE, Facts, kept
+from sdsearch.retrieval.index import Facts, kept
 from sdsearch.retrieval.progress import progress
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def read(file: Path) -> faiss.Index:
     package = load()
     if not file.is_file():
         raise IndexMismatch(f"got {file}, which is no file: expected a FAISS index")
-    large = file.stat().st_size > LARGE
+    large = file.stat().st_size > vectors.MAPPED
     try:
         return package.read_index(str(file), package.IO_FLAG_MMAP_IFC if large else 0)
     except RuntimeError as error:

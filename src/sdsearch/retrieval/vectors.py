@@ -16,10 +16,12 @@ from sdsearch.contracts.data import Corpus, Stored
 from sdsearch.contracts.retrieval import Encoder, unfit
 from sdsearch.core.question import Passage
 from sdsearch.errors import DataError, IndexMismatch
-from sdsearch.retrieval.index import BLOCK, LARGE, Facts, kept
+from sdsearch.retrieval.index import BLOCK, Facts, kept
 from sdsearch.retrieval.progress import progress
 
 ROWS, SPARE = "rows.npy", 16
+MAPPED = 2**28
+"""From how many bytes on vectors, and whatever else is read whole, are mapped and not held in memory."""
 CHECKED, SAME = 4, 0.99
 """How many stored vectors are compared with what the encoder makes now, and the least cosine of the two: half
 precision and other devices round otherwise, another model or another passage does not come near."""
@@ -73,7 +75,7 @@ def embed(passages: Sequence[Passage], encoder: Encoder, folder: Path | None, ba
     place = folder / f"vectors-{key(fingerprint(passages), encoder.fingerprint)}"
     place = kept(place, facts, lambda part: _write(part, passages, encoder, batch_size))
     # What is mapped is the file: cut short by somebody else it would end the process.
-    large = (place / ROWS).stat().st_size > LARGE
+    large = (place / ROWS).stat().st_size > MAPPED
     rows: NDArray[np.float32] = np.load(place / ROWS, mmap_mode="r" if large else None, allow_pickle=False)
     alike(passages, encoder, rows, place)
     return rows

@@ -41,7 +41,7 @@ def test_it_is_kept_and_opened_without_writing(
     before = {file: file.read_bytes() for file in (tmp_path / "index").rglob("*") if file.is_file()}
     monkeypatch.setattr(BM25S, "_built", None)
     assert retriever.open().search(QUERIES, 5) == first
-    monkeypatch.setattr("sdsearch.envs.retrieval.bm25s.LARGE", 0)
+    monkeypatch.setattr("sdsearch.retrieval.vectors.MAPPED", 0)
     mapped = retriever.open()
     assert type(mapped.index.scores["data"]).__name__ == "memmap"
     assert mapped.search(QUERIES, 5) == first

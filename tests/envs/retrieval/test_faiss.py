@@ -86,7 +86,7 @@ def test_a_large_corpus_made_elsewhere_is_read_where_it_lies(
 ) -> None:
     expected = Faiss(**elsewhere).open().search(["Town 12", "Town 3"], 4)
     monkeypatch.setattr("sdsearch.envs.data.reading.passages.LARGE", 0)
-    monkeypatch.setattr("sdsearch.envs.retrieval.faiss.LARGE", 0)
+    monkeypatch.setattr("sdsearch.retrieval.vectors.MAPPED", 0)
     searcher = Faiss(**elsewhere).open()
     assert type(searcher.passages).__name__ == "Lines"
     assert searcher.search(["Town 12", "Town 3"], 4) == expected

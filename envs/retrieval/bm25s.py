@@ -116,8 +116,9 @@ class BM25SSearcher:
         if not numbers or k < 1:
             return []
         scores = self.index.get_scores_from_ids(numbers)
+        found = np.flatnonzero(scores > 0)  # most share no word: the best are looked for among the others
         # Some to spare: what is equal but for rounding is cut by id.
-        rows = [row for row in vectors.best(scores, k + vectors.SPARE) if scores[row] > 0]
+        rows = found[vectors.best(scores[found], k + vectors.SPARE)]
         hits = [Hit(self.passages[row], round(float(scores[row]), 4)) for row in rows]
         return sorted(hits, key=lambda h: (-h.score, h.passage.id))[:k]
 

@@ -1,6 +1,10 @@
 """Measure the retrievers on the atlas: time to build, reopen and answer a batch, what HNSW misses, what hops find.
 
 Run from the repository: python benchmarks/retrieval.py [--embedder hashing] [--threads 2]
+
+With --ratios only three ratios, each of two things measured in turn in this process, in processor time, so that other
+processes do not count: an index against its embedder, a batch of queries against single ones, and bm25s against bm25 on
+generated passages (--words says how many).
 """
 
 from __future__ import annotations
@@ -9,18 +13,23 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from indexing import passages as generated
 from pydantic import TypeAdapter
 
+from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Retriever, Searcher
-from sdsearch.core.question import Hit, Hop
+from sdsearch.core.question import Hit, Hop, Passage
 from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.retrieval.bm25 import BM25
+from sdsearch.envs.retrieval.bm25s import BM25S
 from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
+from sdsearch.envs.retrieval.faiss import Faiss
+from sdsearch.retrieval import vectors
 
 BATCH, K, REPEAT = 64, 3, 9
 
@@ -49,14 +58,79 @@ def overlap(hits: Sequence[Sequence[Hit]], true: Sequence[Sequence[Hit]]) -> flo
     return sum(len(a & b) for a, b in ids) / sum(len(b) for _, b in ids)
 
 
+def spent(call: Callable[[], object], repeat: int = 1) -> float:
+    """Return the least processor time of a call."""
+    times = []
+    for _ in range(repeat):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+class Some(Corpus):
+    """The first passages of the atlas."""
+
+    count: int
+
+    def passages(self) -> Sequence[Passage]:
+        return AtlasPassages().passages()[: self.count]
+
+
+class Made(Corpus):
+    """Generated passages."""
+
+    count: int
+
+    def passages(self) -> Sequence[Passage]:
+        return [Passage(p["id"], p["title"], p["text"]) for p in generated(self.count)]
+
+
+def ratios(embedder: Embedder, count: int, words: int) -> None:
+    """Print the three ratios."""
+    corpus, encoder = Some(count=count), embedder.open()
+    passages = vectors.ordered(corpus)
+    encoder.encode_passages([p.contents for p in passages[:BATCH]])
+    alone = spent(
+        lambda: [encoder.encode_passages([p.contents for p in passages[i : i + 512]]) for i in range(0, count, 512)]
+    )
+    for name, make in {"exact": Exact, "faiss": Faiss, "chroma": Chroma}.items():
+        with tempfile.TemporaryDirectory() as folder:
+            retriever = make(corpus=corpus, embedder=embedder, path=Path(folder))
+            built = spent(retriever.open)
+        loaded = spent(embedder.open)
+        share = alone / (built - loaded)
+        print(f"{name}: {count / (built - loaded):.0f} passages/s, {share:.2f} of the embedder's {count / alone:.0f}/s")
+    searcher = Exact(corpus=corpus, embedder=embedder).open()
+    queries = [hop.query for q in AtlasQuestions(split="test").questions() for hop in q.hops][:BATCH]
+    batch = spent(lambda: searcher.search(queries, K), 3)
+    single = spent(lambda: [searcher.search([query], K) for query in queries], 2)
+    print(f"a batch of {BATCH} queries: {batch * 1000:.0f} ms, {BATCH} single ones {single * 1000:.0f} ms")
+    print(f"a batch: {single / batch:.1f} x")
+    made = Made(count=words)
+    asked = [" ".join(p["text"].split()[5:9]) for p in generated(200)]
+    times = {}
+    for name, make_words in {"bm25": BM25, "bm25s": BM25S}.items():
+        opened_words = opened(f"{name}, {words:,} passages", make_words(corpus=made))
+        times[name] = spent(lambda searcher=opened_words: searcher.search(asked, K), 3)
+        print(f"{name}: {times[name] * 1000 / len(asked):.2f} ms a query of 4 words")
+    print(f"bm25s: {times['bm25'] / times['bm25s']:.1f} x")
+
+
 def main() -> None:
     """Print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--embedder", default="minilm")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--ratios", action="store_true")
+    parser.add_argument("--passages", type=int, default=2048, help="embedded for the first ratio")
+    parser.add_argument("--words", type=int, default=200_000, help="generated passages for the last ratio")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     embedder: Embedder = TypeAdapter(Embedder).validate_python({"type": given.embedder})
+    if given.ratios:
+        ratios(embedder, given.passages, given.words)
+        return
     corpus = AtlasPassages()
     hops: list[Hop] = [hop for q in AtlasQuestions(split="test").questions() for hop in q.hops]
     hops = list({hop.query: hop for hop in hops}.values())

@@ -11,7 +11,10 @@ from pydantic import Field
 from sdsearch.contracts.environment import EnvFactory, Environment, Grammar, Reward
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.trajectory import Trajectory
-from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.errors import ComponentError
+from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.opening import opened
+from sdsearch.retrieval.patience import Patience
 
 if TYPE_CHECKING:
     from sdsearch.envs.search_env import SearchVectorEnv
@@ -51,8 +54,19 @@ class SearchEnvFactory(EnvFactory):
 
     @cached_property
     def searcher(self) -> Cached:
-        """The opened retriever, with a cache and patience; the first time builds or loads its index."""
-        return Cached(self.settings.retriever.open(), patience=self.settings.patience)
+        """The opened retriever, with a cache and patience; the first time builds or loads its index.
+
+        Raises `ComponentError` for one that returns fewer hits than are wanted.
+        """
+        patience = self.settings.patience
+        searcher, wanted = opened(self.settings.retriever, patience), self.settings.top_k
+        most: int | None = getattr(searcher, "most", None)
+        if most is not None and most < wanted:
+            raise ComponentError(
+                f"the retriever {self.settings.retriever.type} returns at most {most} passages, expected {wanted} "
+                "(environment.top_k): set it to return as many, or ask for fewer"
+            )
+        return Cached(searcher, patience=patience)
 
     def __call__(self, num_envs: int) -> SearchVectorEnv:
         """Return an environment of so many episodes."""

@@ -37,7 +37,8 @@ from sdsearch.learning.processes import Processes
 from sdsearch.learning.train import train
 from sdsearch.objectives.hints.hindsight import Hindsight
 from sdsearch.policy.policy import Policy
-from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.patience import Patience
 from sdsearch.rollout.collect import collect
 from sdsearch.rollout.evaluate import mean
 from sdsearch.rollout.session import open_session

@@ -1,10 +1,16 @@
-"""Embed with any sentence-transformers model, by hub name or folder: E5, BGE, GTE, MiniLM and the like."""
+"""Embed with any sentence-transformers model, by hub name or folder: E5, BGE, GTE, MiniLM and the like.
+
+What a model card asks for is often not in the model's files: E5 wants a prefix before queries and passages, and says
+so in words only. The families in `CARDS` are known by their names; of any other the model's own word is taken.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +27,8 @@ if TYPE_CHECKING:
 class SentenceTransformers(Embedder):
     """A sentence-transformers model whose vectors are normalised, so that cosine is the distance.
 
-    E5 wants `query_prompt: "query: "` and `passage_prompt: "passage: "`.
+    Prompts and pooling are what is set here, else what the model declares in its files, else what the card of its
+    family says: E5's "query: " and "passage: ", BGE's instruction before queries and its pooling of the first token.
     """
 
     model: NameOrPath
@@ -29,9 +36,12 @@ class SentenceTransformers(Embedder):
     revision: str | None = None
     """The commit, tag or branch of the hub; pin it for runs that are to be repeated."""
     query_prompt: str | None = None
-    """Put before each query; None takes the prompt that the model itself declares, if any."""
+    """Put before each query; None takes what the model declares, or its card says, if anything."""
     passage_prompt: str | None = None
-    """Put before each passage; None takes the prompt that the model itself declares, if any."""
+    """Put before each passage; None takes what the model declares, or its card says, if anything."""
+    pooling: Literal["mean", "cls", "lasttoken"] | None = None
+    """How a text's vector is made of its tokens'. None takes what the model declares or its card says; a model that is
+    only a transformer, and of no known family, is refused without."""
     max_tokens: int | None = Field(None, ge=1, le=1_000_000)
     """Longer texts are cut; None takes the model's own limit."""
     device: str = "auto"
@@ -45,14 +55,64 @@ class SentenceTransformers(Embedder):
 
     def open(self) -> SentenceEncoder:
         """Load the model. Raises `ModelError` when it cannot be loaded."""
+        card = card_of(self.model)
+        pooling = self.pooling or (card.pooling if card else None)
+        if pooling is None and bare(self.model):
+            raise ModelError(
+                f"the model in {self.model} is a transformer that does not say how its tokens' vectors are pooled: "
+                "set `pooling` to what its card says, most often `mean` or `cls`"
+            )
         model = load(self.model, self.device, self.local_files_only, self.revision, self.trust_remote_code)
+        if self.pooling or bare(self.model):
+            pool(model, pooling or "mean")
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
-        query = _declared(model, "query") if self.query_prompt is None else self.query_prompt
-        passage = self.passage_prompt
+        query, passage = self.query_prompt, self.passage_prompt
+        if query is None:
+            query = _declared(model, "query") or (card.query if card else "")
         if passage is None:
-            passage = _declared(model, "document", "passage", "corpus")
+            passage = _declared(model, "document", "passage", "corpus") or (card.passage if card else "")
         return SentenceEncoder(model, f"{fingerprint(model)}|{query}|{passage}", query, passage, self.batch_size)
+
+
+class Card(NamedTuple):
+    """What the cards of a family of models say in words."""
+
+    query: str
+    passage: str
+    pooling: Literal["mean", "cls"]
+
+
+INSTRUCTION = "Represent this sentence for searching relevant passages: "
+CARDS = {
+    r"(multilingual-)?e5-(small|base|large)(-v2)?(-unsupervised)?": Card("query: ", "passage: ", "mean"),
+    r"bge-(small|base|large)-en(-v1\.5)?": Card(INSTRUCTION, "", "cls"),
+    r"mxbai-embed-large-v1|(snowflake-)?arctic-embed-(xs|s|m|m-long|l)(-v1\.5)?": Card(INSTRUCTION, "", "cls"),
+    r"nomic-embed-text-v1(\.5)?": Card("search_query: ", "search_document: ", "mean"),
+    r"(contriever|gte-(small|base|large)|all-(minilm-l6-v2|minilm-l12-v2|mpnet-base-v2))": Card("", "", "mean"),
+}
+"""By the last part of a model's name: as the models' authors publish them on the hub."""
+
+
+def card_of(model: str) -> Card | None:
+    """Return what the card of the model's family says; None for a family that is not known."""
+    name = model.rstrip("/").rpartition("/")[2].lower()
+    return next((card for pattern, card in CARDS.items() if re.fullmatch(pattern, name)), None)
+
+
+def bare(model: str) -> bool:
+    """Say whether a folder holds a transformer and nothing of sentence-transformers."""
+    folder = Path(model)
+    return (folder / "config.json").is_file() and not (folder / "modules.json").is_file()
+
+
+def pool(model: SentenceTransformer, mode: Literal["mean", "cls", "lasttoken"]) -> None:
+    """Let a model pool in another way than it does."""
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    for number, module in enumerate(model):
+        if isinstance(module, Pooling):
+            model[number] = Pooling(module.embedding_dimension, mode)
 
 
 class SentenceEncoder:

@@ -35,12 +35,13 @@ class Exact(Retriever):
     """Passages embedded between two steps of the progress display; an interruption costs at most so many."""
 
     def open(self) -> ExactSearcher:
-        """Embed the corpus or load its vectors. Raises `IndexMismatch` for a broken file."""
+        """Embed the corpus or load its vectors. A damaged file is written anew.
+
+        Raises `IndexMismatch` for vectors that the embedder does not make, `IndexUnwritable` where they do not go.
+        """
         encoder = self.embedder.open()
         passages = vectors.ordered(self.corpus)
-        folder = self.path
-        with vectors.building(folder):
-            rows = vectors.embed(passages, encoder, folder, self.batch_size)
+        rows = vectors.embed(passages, encoder, self.path, self.batch_size)
         return ExactSearcher(passages, np.asarray(rows), encoder)
 
 

@@ -28,6 +28,10 @@ class IndexMismatch(SdsearchError):
     """An index on disk was built from another corpus or embedder."""
 
 
+class IndexUnwritable(SdsearchError):
+    """An index cannot be written: the disk is full, or may only be read."""
+
+
 class RecordingError(SdsearchError):
     """A recording of retrieval is broken, was made from something else, or lacks what is asked for."""
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.retrieval.cached import Cached, Counters, Patience
+from sdsearch.retrieval.cached import Cached, Counters
+from sdsearch.retrieval.patience import MOST, Patience
 from sdsearch.testing import check_retriever
 
 PASSAGES = [Passage(f"p{i}", f"Title {i}", "text") for i in range(5)]
@@ -158,6 +159,35 @@ def test_a_searcher_that_hangs_is_left_behind() -> None:
     inner.released.set()
 
 
+def test_only_so_many_calls_may_hang_and_they_are_counted() -> None:
+    inner = Hanging(99)
+    cached = Cached(inner, patience=Patience(seconds=0.01, retries=0))
+    for i in range(MOST + 12):
+        said = "did not answer" if i < MOST else f"{MOST} calls of the retriever have not come back"
+        with pytest.raises(RetrieverUnavailable, match=said):
+            cached.search(["a"], 1)
+    assert inner.calls == MOST
+    assert cached.take().hanging == MOST
+    assert sum(thread.name == "search" and thread.is_alive() for thread in threading.enumerate()) == MOST
+    inner.released.set()
+    end = time.monotonic() + 5
+    while cached.take().hanging and time.monotonic() < end:
+        time.sleep(0.01)
+    inner.times = 0
+    assert cached.search(["a"], 1) == [[]]
+    assert cached.take().hanging == 0
+
+
+def test_a_searcher_that_empties_its_list_changes_nothing() -> None:
+    class Greedy(Scripted):
+        def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+            answer = super().search(queries, k)
+            queries.clear()  # type: ignore[attr-defined]
+            return answer
+
+    assert [len(hits) for hits in Cached(Greedy()).search(["a", "b", "a"], 2)] == [2, 2, 2]
+
+
 def test_one_call_that_hangs_is_tried_again() -> None:
     inner = Hanging(1)
     cached = Cached(inner, patience=Patience(seconds=0.2, pause=0))
@@ -182,11 +212,26 @@ def test_one_call_that_hangs_is_tried_again() -> None:
         ([[Hit(loose_passage("p0", None, "text"), 0.5)]], "got a passage of str, NoneType, str, expected .* of texts"),
         ([[Hit(loose_passage(7, "title", "text"), 0.5)]], "got a passage of int, str, str"),
         ([[Hit(p, 1.0) for p in PASSAGES[:3]]], "got 3 hits, expected a list of at most 2"),
+        ([[loose(PASSAGES[0], 10**400)]], "got the score 1000.*, expected .* a finite score"),
+        ([[Hit(PASSAGES[0], 0.5), Hit(PASSAGES[1], 0.6)]], "got the score 0.6 after 0.5, expected the best first"),
+        ([[Hit(PASSAGES[0], 0.5), Hit(PASSAGES[0], 0.5)]], "got a passage twice in a list"),
+        (
+            [[Hit(PASSAGES[0], 0.5), Hit(Passage("p0", "Title 0", "other"), 0.5)]],
+            "got two passages with the id 'p0', expected one text for each id",
+        ),
+        ([[Hit(Passage("p0", "", "x" * 20_000_000), 0.5)]], "got the passage 'p0' of 20,000,000 characters"),
+        ([[Hit(Passage("p0", "", "half a \ud83d"), 0.5)]], "got the passage 'p0' with a lone surrogate"),
     ],
 )
 def test_a_wrong_answer_is_an_outage(answer: Any, complaint: str) -> None:
     with pytest.raises(RetrieverUnavailable, match=complaint):
         Cached(Scripted(answer), patience=Patience(retries=0)).search(["a"], 2)
+
+
+def test_an_id_is_one_passage_in_all_lists_of_an_answer() -> None:
+    answer = [[Hit(PASSAGES[0], 0.5)], [Hit(Passage("p0", "Title 0", "other"), 0.5)]]
+    with pytest.raises(RetrieverUnavailable, match="two passages with the id 'p0'"):
+        Cached(Scripted(answer), patience=Patience(retries=0)).search(["a", "b"], 2)
 
 
 def test_scores_of_numpy_are_numbers() -> None:

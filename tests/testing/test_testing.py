@@ -423,9 +423,9 @@ class Careless:
     ("fault", "message"),
     [
         ("foreign", "which is no passage of the corpus"),
-        ("upside down", "expected the highest score first"),
-        ("generous", "expected at most 3 different passages"),
-        ("repeats", "expected at most 3 different passages"),
+        ("upside down", "expected the best first"),
+        ("generous", "expected a list of at most 3 hits"),
+        ("repeats", "a passage twice in a list"),
         ("place", "in a batch in another order|alone"),
         ("drops", "expected 8 lists"),
         ("fewer", "got fewer hits for a larger k"),

@@ -82,6 +82,13 @@ def format_of(path: Path) -> Format:
         return "json"
 
 
+def plain_lines(path: Path) -> bool:
+    """Say whether a file is JSON Lines as they are: not packed, in UTF-8. Raises `DataError`."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    return head not in BOMS and head != b"\x1f\x8b" and format_of(path) == "lines"
+
+
 def _line(file: IO[bytes], head: bytes) -> str:
     return file.readline().decode(BOMS.get(head[:2], "utf-8-sig"), "replace")
 
@@ -117,16 +124,30 @@ def _lines(path: Path) -> Iterator[Record]:
         file.seek(0)
         lines: Iterator[bytes | str] = iter(_decoded(path, file.read(), wide).split("\n") if wide else file)
         for line, raw in enumerate(lines, 1):
-            try:
-                text = raw if isinstance(raw, str) else raw.decode("utf-8-sig" if line == 1 else "utf-8")
-                value = json.loads(text) if text.strip() else None
-                if SURROGATE.search(text):
-                    json.dumps(value, ensure_ascii=False).encode()
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}:{line}: got {raw[:60]!r} ({error}), expected a JSON object") from error
+            text = raw if isinstance(raw, str) else decoded_line(path, line, raw)
             if text.strip():
                 number += 1
-                yield _object(f"{path}:{line}", number, value, text)
+                yield line_record(path, line, number, text)
+
+
+def decoded_line(path: Path, line: int, raw: bytes) -> str:
+    """Return the text of a line. Raises `DataError`."""
+    try:
+        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{line}: got {raw[:60]!r} ({error}), expected a JSON object") from error
+
+
+def line_record(path: Path, line: int, number: int, raw: bytes | str) -> Record:
+    """Return the record of a line that is not blank. Raises `DataError`."""
+    text = raw if isinstance(raw, str) else decoded_line(path, line, raw)
+    try:
+        value = json.loads(text)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}:{line}: got {raw[:60]!r} ({error}), expected a JSON object") from error
+    return _object(f"{path}:{line}", number, value, text)
 
 
 def _object(place: str, number: int, value: Any, text: str) -> Record:

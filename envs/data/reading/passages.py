@@ -12,7 +12,8 @@ from pydantic import Field
 from sdsearch.contracts.data import Corpus
 from sdsearch.core.question import Passage
 from sdsearch.envs.data.reading.answers import unquoted
-from sdsearch.envs.data.reading.files import records
+from sdsearch.envs.data.reading.files import plain_lines, records
+from sdsearch.envs.data.reading.lines import Lines, named
 from sdsearch.envs.data.reading.questions import Tally
 from sdsearch.envs.data.reading.record import Record
 from sdsearch.envs.data.reading.support import content_id
@@ -39,6 +40,19 @@ class FilePassages(Corpus):
 
     def passages(self) -> Sequence[Passage]:
         return self._distinct(self.limit)[0]
+
+    def rows(self) -> Sequence[Passage]:
+        return self._lines(distinct=False) or tuple(map(named, map(self.passage, islice(self.records(), self.limit))))
+
+    def lazily(self) -> Lines | None:
+        return self._lines(distinct=True)
+
+    def _lines(self, distinct: bool) -> Lines | None:
+        """Return the passages of a large file in JSON Lines, read when they are asked for; None for any other."""
+        if not self.path.is_file() or self.path.stat().st_size <= LARGE or not plain_lines(self.path):
+            return None
+        next(self.records())  # what a layout has to say of the first record
+        return Lines(self.path, self.passage, self.limit, distinct)
 
     def records(self) -> Iterator[Record]:
         """Yield all records. Raises `DataError`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -36,6 +36,15 @@ class Dataset(Component):
         """Return all questions. Raises `DataError` when there are none or a record is malformed."""
 
 
+class Stored(Sequence[Passage], ABC):
+    """Passages that stay where they are stored and are read when they are asked for; ids are unique."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Names ids, contents and their order."""
+
+
 class Corpus(Component):
     """Gives the passages that a retriever searches."""
 
@@ -44,6 +53,17 @@ class Corpus(Component):
 
     def inspect(self) -> str | None:
         return f"{len(self.passages()):,} passages"
+
+    def rows(self) -> Sequence[Passage]:
+        """Return the passages as they stand in a file, one for each record: row 0 is the first, however named.
+
+        What an index made elsewhere counts its rows by.
+        """
+        return self.passages()
+
+    def lazily(self) -> Stored | None:
+        """Return the passages without holding them, if they are many and their layout allows it. Raises `DataError`."""
+        return None
 
     @abstractmethod
     def passages(self) -> Sequence[Passage]:

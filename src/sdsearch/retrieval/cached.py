@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from numbers import Real
+from functools import partial
 from typing import Any
 
-from pydantic import Field
-
-from sdsearch.config.component import Settings
-from sdsearch.contracts.retrieval import Searcher
-from sdsearch.core.number import number, shown
+from sdsearch.contracts.retrieval import Searcher, fault
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
-
-
-class Patience(Settings):
-    """How long a search may take before it is an outage: with the defaults at most 123.5 seconds."""
-
-    seconds: float = Field(30.0, gt=0, le=10**6)
-    """The time limit of one attempt."""
-    retries: int = Field(3, ge=0, le=1000)
-    """Attempts after the first."""
-    pause: float = Field(0.5, ge=0, le=3600)
-    """Seconds before the second attempt, doubled before each further one."""
+from sdsearch.retrieval.patience import Hanging, Patience, within
 
 
 @dataclass
@@ -47,6 +31,8 @@ class Counters:
     """Attempts after a failed one."""
     outages: int = 0
     """Calls that failed for good."""
+    hanging: int = 0
+    """Attempts that were left behind and have not come back; with eight of them no further one is begun."""
     seconds: float = 0.0
     """Time spent in `search`, waiting included."""
 
@@ -61,7 +47,7 @@ class Cached:
     def __init__(self, searcher: Searcher, size: int = 100_000, patience: Patience | None = None) -> None:
         """Take the searcher, the number of answers to keep (0 keeps none) and the time limits."""
         self.searcher, self.size, self.patience = searcher, size, patience or Patience()
-        self.counters = Counters()
+        self.counters, self.hanging = Counters(), Hanging()
         self._known: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
 
     @property
@@ -89,6 +75,7 @@ class Cached:
     def take(self) -> Counters:
         """Return the counters and start them at zero."""
         taken, self.counters = self.counters, Counters()
+        taken.hanging = len(self.hanging)
         return taken
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,8 +108,9 @@ class Cached:
     def _patiently(self, queries: list[str], k: int) -> list[list[Hit]]:
         for attempt in range(self.patience.retries + 1):
             try:
-                answer = within(self.patience.seconds, self.searcher, list(queries), k)
-                return checked(answer, len(queries), k)
+                # A list of its own: what a searcher does to it must not change what was asked.
+                ask = partial(self.searcher.search, list(queries), k)
+                return checked(within(self.patience.seconds, ask, hanging=self.hanging), len(queries), k)
             except RetrieverUnavailable as error:
                 failure = error
             if attempt < self.patience.retries:
@@ -131,58 +119,9 @@ class Cached:
         raise RetrieverUnavailable(f"{failure}; gave up after {self.patience.retries + 1} attempts") from failure
 
 
-def within(seconds: float, searcher: Searcher, queries: Sequence[str], k: int) -> list[list[Hit]]:
-    """Return the searcher's answer. Raises `RetrieverUnavailable` when it takes longer than `seconds`.
-
-    An `OSError`, which is what broken connections, pipes and disks raise, is an outage too; any other error is a fault
-    of the program and is raised as it is.
-    """
-    future: Future[list[list[Hit]]] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(searcher.search(queries, k))
-        except BaseException as error:
-            future.set_exception(error)
-
-    # A call that hangs cannot be ended, only left behind: a daemon does not keep the process alive.
-    threading.Thread(target=run, name="search", daemon=True).start()
-    try:
-        return future.result(seconds)
-    except OSError as error:
-        if not future.done():
-            message = f"the retriever did not answer within {seconds:g} s (environment.patience.seconds)"
-            raise RetrieverUnavailable(message) from None
-        raise RetrieverUnavailable(f"the retriever failed ({type(error).__name__}: {error})") from error
-
-
 def checked(answer: Any, count: int, k: int) -> list[list[Hit]]:
-    """Return the answer to `count` queries if it is one. Raises `RetrieverUnavailable` for anything else."""
-    if not isinstance(answer, list) or len(answer) != count:
-        got = f"{len(answer)} lists" if isinstance(answer, list) else type(answer).__name__
-        raise RetrieverUnavailable(f"the retriever answered wrongly: got {got}, expected {count} lists of hits")
-    for hits in answer:
-        if not isinstance(hits, list) or len(hits) > k:
-            got = f"{len(hits)} hits" if isinstance(hits, list) else type(hits).__name__
-            raise RetrieverUnavailable(
-                f"the retriever answered wrongly: got {got}, expected a list of at most {k} hits"
-            )
-        for hit in hits:
-            if wrong := fault(hit):
-                raise RetrieverUnavailable(
-                    f"the retriever answered wrongly: got {wrong}, expected a Hit of a Passage of texts and a finite "
-                    "score"
-                )
-    return answer
-
-
-def fault(hit: Any) -> str:
-    """Return what keeps something from being a hit that can be shown, ranked and recorded; nothing if it is one."""
-    if not isinstance(hit, Hit) or not isinstance(hit.passage, Passage):
-        return f"the {type(hit).__name__} {hit!r:.80}"
-    texts = (hit.passage.id, hit.passage.title, hit.passage.text)
-    if not all(isinstance(text, str) for text in texts):
-        return f"a passage of {', '.join(type(text).__name__ for text in texts)}"
-    if not isinstance(hit.score, Real) or number(hit.score) is None:
-        return f"the score {shown(hit.score)}"
-    return ""
+    """Return the answer to `count` queries if it keeps the rule of `Searcher`. Raises `RetrieverUnavailable` if not."""
+    if wrong := fault(answer, count, k):
+        raise RetrieverUnavailable(f"the retriever answered wrongly: got {wrong}")
+    hits: list[list[Hit]] = answer
+    return hits

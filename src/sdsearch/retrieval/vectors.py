@@ -5,37 +5,50 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from sdsearch.contracts.data import Corpus
-from sdsearch.contracts.retrieval import Encoder
+from sdsearch.contracts.data import Corpus, Stored
+from sdsearch.contracts.retrieval import Encoder, unfit
 from sdsearch.core.question import Passage
 from sdsearch.errors import DataError, IndexMismatch
-from sdsearch.terminal.progress import Bars
-from sdsearch.terminal.waiting import alone
+from sdsearch.retrieval.index import BLOCK, Facts, kept
+from sdsearch.retrieval.progress import progress
+
+ROWS, SPARE = "rows.npy", 16
+MAPPED = 2**28
+"""From how many bytes on vectors, and whatever else is read whole, are mapped and not held in memory."""
+CHECKED, SAME = 4, 0.99
+"""How many stored vectors are compared with what the encoder makes now, and the least cosine of the two: half
+precision and other devices round otherwise, another model or another passage does not come near."""
 
 
-def ordered(corpus: Corpus) -> tuple[Passage, ...]:
-    """Return the passages by id. Raises `DataError` for a corpus without passages or with an id used twice."""
+def ordered(corpus: Corpus) -> Sequence[Passage]:
+    """Return the passages by id, or as they stand in a large file, from which they are read when they are asked for.
+
+    Raises `DataError` for a corpus without passages, with an id used twice, or with a passage that cannot be shown.
+    """
+    if (rows := corpus.lazily()) is not None:
+        return rows
     passages = sorted(corpus.passages(), key=lambda p: p.id)
     if not passages:
         raise DataError(f"the corpus {corpus.type} has no passages: expected at least one")
     for one, following in itertools.pairwise(passages):
         if one.id == following.id:
             raise DataError(f"the corpus {corpus.type} uses the passage id {one.id!r} twice: expected unique ids")
+    if wrong := next(filter(None, map(unfit, passages)), ""):
+        raise DataError(f"the corpus {corpus.type} has {wrong}: expected texts that can be shown; split long ones")
     return tuple(passages)
 
 
 def fingerprint(passages: Sequence[Passage]) -> str:
-    """Return the sha256 over ids and contents; `passages` are in the order of the ids."""
+    """Return the sha256 over ids and contents in their order, or what passages that are read from a file say of it."""
+    if isinstance(passages, Stored):
+        return passages.fingerprint
     digest = hashlib.sha256()
     for passage in passages:
         for part in (passage.id, passage.contents):
@@ -51,72 +64,102 @@ def key(*parts: str) -> str:
 
 
 def embed(passages: Sequence[Passage], encoder: Encoder, folder: Path | None, batch_size: int) -> NDArray[np.float32]:
-    """Return unit vectors [len(passages), dim], from the file in `folder` where one was written before.
+    """Return unit vectors [len(passages), dim], from `folder` where they were written before.
 
-    An interrupted run leaves whole rows in a `.part` file and the next one goes on after them. Raises `IndexMismatch`
-    for a file that does not hold one row per passage.
+    They are compared with their checksums, and some of them with what the encoder makes of their passages now. An
+    interrupted run leaves whole rows and the next one goes on after them. Raises `IndexMismatch` and `IndexUnwritable`.
     """
     if folder is None:
         return np.concatenate(list(_encode(passages, encoder, 0, batch_size)))
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"vectors-{key(fingerprint(passages), encoder.fingerprint)}.npy"
-    if not file.exists():
-        _write(file.with_suffix(".part"), passages, encoder, batch_size)
-        file.with_suffix(".part").rename(file)
-    try:
-        vectors: NDArray[np.float32] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise IndexMismatch(f"{file} cannot be read as vectors ({error}): delete it to build it again") from error
-    if vectors.shape[:1] != (len(passages),) or vectors.dtype != np.float32:
+    facts: Facts = {"corpus": fingerprint(passages), "embedder": encoder.fingerprint, "passages": len(passages)}
+    place = folder / f"vectors-{key(fingerprint(passages), encoder.fingerprint)}"
+    place = kept(place, facts, lambda part: _write(part, passages, encoder, batch_size))
+    # What is mapped is the file: cut short by somebody else it would end the process.
+    large = (place / ROWS).stat().st_size > MAPPED
+    rows: NDArray[np.float32] = np.load(place / ROWS, mmap_mode="r" if large else None, allow_pickle=False)
+    alike(passages, encoder, rows, place)
+    return rows
+
+
+def alike(passages: Sequence[Passage], encoder: Encoder, rows: NDArray[np.float32], place: Path) -> None:
+    """Raise `IndexMismatch` where a stored vector is not what the encoder makes of its passage now."""
+    some = sample(len(passages))
+    again = encoder.encode_passages([passages[row].contents for row in some])
+    if again.shape[1] != rows.shape[1]:
+        raise IndexMismatch(f"{place} holds vectors of {rows.shape[1]} numbers, the embedder makes {again.shape[1]}")
+    cosines = np.sum(np.asarray(rows[some]) * again, axis=1)
+    if (worst := float(cosines.min())) < SAME:
         raise IndexMismatch(
-            f"{file} holds {vectors.dtype} {vectors.shape}, expected float32 with {len(passages)} rows: "
-            "delete it to build it again"
+            f"{place} holds other vectors than the embedder makes now: a passage's two have a cosine of {worst:.4f}, "
+            f"expected {SAME}: name another `path`, or the embedder and device that they were made with"
         )
-    return vectors
+
+
+def trusted(nearest: Sequence[float], name: str) -> None:
+    """Raise `IndexMismatch` unless most passages are found by their own vectors; `nearest` are the best cosines."""
+    if sum(cosine >= SAME for cosine in nearest) < len(nearest) / 2:
+        raise IndexMismatch(
+            f"{name} does not find its own passages: the nearest to the vectors of {len(nearest)} of them have cosines "
+            f"of {', '.join(f'{cosine:.2f}' for cosine in nearest)}, expected at least {SAME} for most. Search with "
+            "more candidates if the settings are coarse; else it is not the index of this corpus and embedder"
+        )
+
+
+def sample(count: int) -> list[int]:
+    """Return a few rows, the first and the last among them."""
+    return sorted({int(row) for row in np.linspace(0, count - 1, num=min(count, CHECKED))})
 
 
 def _encode(
     passages: Sequence[Passage], encoder: Encoder, start: int, batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
-    with bars() as display:
-        task = display.task("embedding passages", len(passages))
-        task.advance(start)
+    with progress("embedding passages", len(passages), start) as advance:
         for i in range(start, len(passages), batch_size):
             rows = encoder.encode_passages([p.contents for p in passages[i : i + batch_size]])
             yield np.ascontiguousarray(rows, dtype=np.float32)
-            task.advance(len(rows))
+            advance(len(rows))
 
 
-def _write(part: Path, passages: Sequence[Passage], encoder: Encoder, batch_size: int) -> None:
+def _write(folder: Path, passages: Sequence[Passage], encoder: Encoder, batch_size: int) -> None:
+    """Write the rows, and beside them after each batch how many there are and their checksum: on that one goes on."""
     dim = encoder.encode_passages([passages[0].contents]).shape[1]
     head = io.BytesIO()
     header: dict[str, Any] = {"descr": "<f4", "fortran_order": False, "shape": (len(passages), dim)}
     np.lib.format.write_array_header_1_0(head, header)
-    with part.open("ab") as file:
-        done = max(0, file.tell() - len(head.getvalue())) // (4 * dim)
-        file.truncate(len(head.getvalue()) + done * 4 * dim if done else 0)
+    part, journal = folder / f"{ROWS}.part", folder / "journal"
+    done, digest = _resumed(part, journal, head.getvalue(), 4 * dim)
+    with part.open("r+b" if done else "wb") as file:
         if not done:
             file.write(head.getvalue())
+        file.seek(len(head.getvalue()) + done * 4 * dim)
+        file.truncate()
         for rows in _encode(passages, encoder, done, batch_size):
-            file.write(rows.astype("<f4").tobytes())
+            data = rows.astype("<f4").tobytes()
+            file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            digest.update(data)
+            done += len(rows)
+            journal.with_suffix(".new").write_text(f"{done} {digest.hexdigest()}")
+            journal.with_suffix(".new").replace(journal)
+    journal.unlink(missing_ok=True)
+    part.rename(folder / ROWS)
 
 
-def bars() -> Bars:
-    """Return a progress display on standard error: what a command prints stays clean."""
-    return Bars(Console(stderr=True))
-
-
-@contextmanager
-def building(folder: Path | None) -> Iterator[None]:
-    """Let one process at a time build in `folder`; the others wait and find the work done."""
-    if folder is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / "building.lock", f"waiting for another process that builds the index in {folder}"):
-        yield
+def _resumed(part: Path, journal: Path, head: bytes, width: int) -> tuple[int, Any]:
+    """Return how many rows of an interrupted run can be gone on with, and their running checksum."""
+    fresh = 0, hashlib.sha256()
+    try:
+        done, _, expected = journal.read_text().partition(" ")
+        digest, left = hashlib.sha256(), int(done) * width
+        with part.open("rb") as file:
+            if file.read(len(head)) != head:
+                return fresh
+            while left and (data := file.read(min(left, BLOCK))):
+                digest.update(data)
+                left -= len(data)
+    except (OSError, ValueError):
+        return fresh
+    return fresh if left or digest.hexdigest() != expected else (int(done), digest)
 
 
 def best(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:

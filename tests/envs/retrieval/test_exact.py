@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from sdsearch.core.question import Passage
 from sdsearch.envs.data.jsonl import JsonlPassages
-from sdsearch.envs.embedding.hashing import Hashing, HashingEncoder
+from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.exact import Exact, ExactSearcher
 from sdsearch.errors import DataError, IndexMismatch
-from sdsearch.retrieval.vectors import best
+from sdsearch.retrieval.index import read, seal
+from sdsearch.retrieval.vectors import CHECKED, best
 from sdsearch.testing import check_retriever
 
 DYING = """
@@ -72,24 +73,30 @@ def test_best_is_a_stable_sort(scores: list[int], k: int) -> None:
     assert best(np.array(scores, np.float32), k).tolist() == expected
 
 
-def test_vectors_are_kept_and_shared(corpus: JsonlPassages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def kept(index: Path) -> list[Path]:
+    """Return the folders of vectors."""
+    return list(index.glob("vectors-*"))
+
+
+def test_vectors_are_kept_and_shared(corpus: JsonlPassages, tmp_path: Path, embedded: list[int]) -> None:
     retriever = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path / "index")
     first = retriever.open().search(["fortress on the Dorn"], 5)
-    (file,) = (tmp_path / "index").glob("vectors-*.npy")
-    monkeypatch.setattr("sdsearch.envs.embedding.hashing.HashingEncoder.encode_passages", None)
+    (place,) = kept(tmp_path / "index")
+    embedded.clear()
     assert retriever.open().search(["fortress on the Dorn"], 5) == first
-    assert np.load(file).shape == (200, 512)
+    assert embedded == [CHECKED]
+    assert np.load(place / "rows.npy").shape == (200, 512)
 
 
 def test_another_corpus_or_embedder_gets_vectors_of_its_own(corpus: JsonlPassages, tmp_path: Path) -> None:
     index = tmp_path / "index"
     Exact(corpus=corpus, embedder=Hashing(), path=index).open()
     Exact(corpus=corpus, embedder=Hashing(dim=64), path=index).open()
-    assert len(list(index.glob("vectors-*.npy"))) == 2
+    assert len(kept(index)) == 2
     corpus.path.write_text(corpus.path.read_text().replace("Place 7 is a", "Place 7 was a"))
     (hits,) = Exact(corpus=corpus, embedder=Hashing(), path=index).open().search(["Place 7"], 1)
     assert hits[0].passage.text.startswith("Place 7 was a")
-    assert len(list(index.glob("vectors-*.npy"))) == 3
+    assert len(kept(index)) == 3
 
 
 def test_the_order_of_the_file_does_not_matter(corpus: JsonlPassages, tmp_path: Path) -> None:
@@ -98,38 +105,53 @@ def test_the_order_of_the_file_does_not_matter(corpus: JsonlPassages, tmp_path: 
     corpus.path.write_text("".join(reversed(lines)))
     (hits,) = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path / "index").open().search(["Place 12"], 1)
     assert hits[0].passage.title == "Place 12"
-    assert len(list((tmp_path / "index").glob("vectors-*.npy"))) == 1
+    assert len(kept(tmp_path / "index")) == 1
 
 
-def test_a_killed_build_goes_on(corpus: JsonlPassages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_killed_build_goes_on(corpus: JsonlPassages, tmp_path: Path, embedded: list[int], flipped: bool) -> None:
+    """After its last whole batch; from the beginning where what it left has changed since."""
     index = tmp_path / "index"
     child = subprocess.run([sys.executable, "-c", DYING, str(corpus.path), str(index)], check=False)
     assert child.returncode == -signal.SIGKILL
-    (part,) = index.glob("*.part")
-    os.truncate(part, part.stat().st_size - 5)  # the last row did not reach the disk whole
-    sizes: list[int] = []
-    encode = HashingEncoder.encode_passages
-
-    def counting(self: HashingEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
-        sizes.append(len(texts))
-        return encode(self, texts)
-
-    monkeypatch.setattr("sdsearch.envs.embedding.hashing.HashingEncoder.encode_passages", counting)
+    assert not kept(index)
+    (part,) = index.glob(".vectors-*.building/*.part")
+    with part.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(b"half a row that reached the disk")
+        if flipped:
+            file.seek(5000)
+            file.write(b"?")
     got = Exact(corpus=corpus, embedder=Hashing(), path=index, batch_size=20).open()
-    assert sizes == [1, 20, 20, 20, 20, 20, 1]  # one to learn the dimension, then what was missing: 200 - 99
+    # One to learn the dimension, what was missing (200 - 100, or all), and a few that are compared.
+    assert embedded == [1, *[20] * (10 if flipped else 5), CHECKED]
     assert np.array_equal(got.rows, Exact(corpus=corpus, embedder=Hashing()).open().rows)
-    assert not list(index.glob("*.part"))
+    assert [f.name for f in index.glob(".*") if f.suffix != ".lock"] == []
 
 
-def test_a_broken_file_is_told(corpus: JsonlPassages, tmp_path: Path) -> None:
+def test_a_damaged_file_is_written_anew(
+    corpus: JsonlPassages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     retriever = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path)
-    retriever.open()
-    (file,) = tmp_path.glob("vectors-*.npy")
-    np.save(file, np.zeros((3, 512), np.float32))
-    with pytest.raises(IndexMismatch, match=r"holds float32 \(3, 512\), expected float32 with 200 rows: delete it"):
-        retriever.open()
-    file.write_bytes(b"")
-    with pytest.raises(IndexMismatch, match="cannot be read as vectors"):
+    expected = retriever.open().rows
+    (place,) = kept(tmp_path)
+    for content in (b"", (place / "rows.npy").read_bytes()[:-1]):
+        (place / "rows.npy").write_bytes(content)
+        capsys.readouterr()
+        assert np.array_equal(retriever.open().rows, expected)
+        said = capsys.readouterr().err
+        assert f"the index {place} is damaged (rows.npy has {len(content):,} bytes and was written with 409," in said
+        assert "it is built again" in said
+
+
+def test_vectors_that_the_embedder_does_not_make_now_are_refused(corpus: JsonlPassages, tmp_path: Path) -> None:
+    retriever = Exact(corpus=corpus, embedder=Hashing(), path=tmp_path)
+    rows = np.array(retriever.open().rows)
+    (place,) = kept(tmp_path)
+    facts = read(place / "index.json")["facts"]
+    np.save(place / "rows.npy", rows[::-1])
+    seal(place, facts)
+    with pytest.raises(IndexMismatch, match=r"other vectors than the embedder makes now: .* cosine of -?0\.\d+"):
         retriever.open()
 
 

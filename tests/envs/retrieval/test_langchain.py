@@ -14,6 +14,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.retrieval.langchain import LangChain, LangChainSearcher
+from sdsearch.envs.search import Search
 from sdsearch.errors import ComponentError, RetrieverUnavailable
 from sdsearch.testing import check_retriever
 
@@ -44,7 +45,7 @@ def test_a_community_retriever_over_our_corpus(corpus: JsonlPassages) -> None:
 def test_a_vector_store_with_its_own_ids() -> None:
     store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
     store.add_documents([Document("Ships\ncarry goods", id="s", metadata={"title": "Ships"}), Document("Cars", id="c")])
-    (hits,) = LangChainSearcher(ANY, store.as_retriever()).search(["Cars"], 5)
+    (hits,) = LangChainSearcher(ANY, store.as_retriever(search_kwargs={"k": 5})).search(["Cars"], 5)
     assert [(h.passage.id, h.passage.title, h.passage.text) for h in hits] == [
         ("c", "", "Cars"),
         ("s", "Ships", "carry goods"),
@@ -56,13 +57,94 @@ def test_ids_scores_and_repeats_come_from_the_metadata() -> None:
         documents=[
             Document("one", metadata={"n": 1, "near": 0.2}),
             Document("two", metadata={"n": 2, "near": 0.9}),
-            Document("one again", metadata={"n": 1, "near": 0.2}),
+            Document("one", metadata={"n": 1, "near": 0.2}),
         ]
     )
     settings = LangChain(factory="a:b", id_key="n", score_key="near")
     (hits,) = LangChainSearcher(settings, shelf).search(["q"], 5)
     assert [(h.passage.id, h.passage.text, h.score) for h in hits] == [("2", "two", 0.9), ("1", "one", 0.2)]
     assert len(LangChainSearcher(settings, shelf).search(["q"], 1)[0]) == 1
+
+
+def test_an_id_of_two_texts_is_refused_and_texts_can_be_names() -> None:
+    shelf = Shelf(documents=[Document("one", metadata={"n": 1}), Document("one again", metadata={"n": 1})])
+    with pytest.raises(RetrieverUnavailable, match=r"two texts with the id '1', expected one .*`id_key` is 'n'"):
+        LangChainSearcher(LangChain(factory="a:b", id_key="n"), shelf).search(["q"], 5)
+    (hits,) = LangChainSearcher(LangChain(factory="a:b", id_key=""), shelf).search(["q"], 5)
+    assert [h.passage.text for h in hits] == ["one", "one again"]
+
+
+class Few(Shelf):
+    """Says how many documents it returns at most."""
+
+    top_k: int = 2
+
+
+class Many(Shelf):
+    """Several retrievers as one."""
+
+    retrievers: Sequence[BaseRetriever] = ()
+
+
+class Reranked(Shelf):
+    """A retriever behind another one."""
+
+    base_retriever: BaseRetriever
+    base_compressor: Any = None
+
+
+def store(**given: Any) -> BaseRetriever:
+    """Return a vector store's retriever; by itself it returns 4."""
+    made = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+    made.add_documents([Document(f"text {i}", id=str(i)) for i in range(9)])
+    return made.as_retriever(**given)
+
+
+@pytest.mark.parametrize(
+    ("make", "number"),
+    [
+        (lambda: Shelf(), None),
+        (lambda: Few(), 2),
+        (lambda: store(), 4),
+        (lambda: store(search_kwargs={"k": 7}), 7),
+        (lambda: store(search_type="mmr", search_kwargs={"fetch_k": 20}), 4),
+        (lambda: Many(retrievers=[Few(), store()]), 6),
+        (lambda: Many(retrievers=[Few(), Shelf()]), None),
+        (lambda: Reranked(base_retriever=store()), 4),
+        (lambda: Reranked(base_retriever=store(), base_compressor=Few(top_k=3)), 3),
+        (lambda: Reranked(base_retriever=Shelf(), base_compressor=Few(top_k=5)), 5),
+    ],
+)
+def test_its_own_number_never_wins_in_silence(make: Any, number: int | None) -> None:
+    retriever = make()
+    searcher = LangChainSearcher(LangChain(factory="a:b"), retriever)
+    assert searcher.most == number
+    if number:
+        searcher.search(["q"], number)
+        with pytest.raises(
+            ComponentError, match=rf"set to return at most {number} documents and {number + 1} are wanted"
+        ):
+            searcher.search(["q"], number + 1)
+
+
+def test_a_spec_that_wants_more_than_the_retriever_returns_is_refused(corpus: JsonlPassages) -> None:
+    few = LangChain(factory=TFIDF, corpus=corpus, kwargs={"k": 2})
+    with pytest.raises(ComponentError, match=r"at most 2 passages, expected 3 \(environment\.top_k\)"):
+        Search(retriever=few, top_k=3).open().searcher  # noqa: B018
+    assert Search(retriever=few, top_k=2).open().searcher.search(["Place 7"], 2)
+
+
+def test_a_number_that_cannot_be_seen_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    searcher = LangChainSearcher(ANY, Shelf(documents=[Document("one"), Document("two")]))
+    searcher.search(["q"] * 15, 3)
+    assert capsys.readouterr().err == ""
+    searcher.search(["q"] * 40, 3)
+    searcher.search(["q"] * 40, 3)
+    said = "note: Shelf has returned 2 documents for each query so far, 3 are wanted: is it set to?\n"
+    assert capsys.readouterr().err == said
+    enough = LangChainSearcher(ANY, Shelf(documents=[Document("one"), Document("two")]))
+    enough.search(["q"] * 40, 2)
+    assert capsys.readouterr().err == ""
 
 
 def test_documents_without_ids_are_told_apart_by_their_text() -> None:

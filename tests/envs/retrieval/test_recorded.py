@@ -24,7 +24,8 @@ from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.retrieval.recorded import Recorded, RecordedSearcher, Recording
 from sdsearch.errors import RecordingError, RetrieverUnavailable
 from sdsearch.learning.train import train
-from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.patience import Patience
 from sdsearch.spec import load
 from sdsearch.testing import check_retriever
 

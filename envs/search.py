@@ -51,8 +51,8 @@ class SearchEnvFactory(EnvFactory):
 
     @cached_property
     def searcher(self) -> Cached:
-        """The opened retriever, with a cache and patience; the first time builds or loads its index."""
-        return Cached(self.settings.retriever.open(), patience=self.settings.patience)
+        """The opened retriever, with a cache and patience; the first time builds, loads or reaches its index."""
+        return Cached.opened(self.settings.retriever, self.settings.patience)
 
     def __call__(self, num_envs: int) -> SearchVectorEnv:
         """Return an environment of so many episodes."""

@@ -6,18 +6,24 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
-from typing import Any
+from random import SystemRandom
+from typing import Any, Self, TypeVar
 
 from pydantic import Field
 
 from sdsearch.config.component import Settings
-from sdsearch.contracts.retrieval import Searcher
+from sdsearch.contracts.retrieval import Retriever, Searcher
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
+
+T = TypeVar("T")
+# Not the seeds of a run: several processes of one, which have the same, are not to wait alike.
+jitter = SystemRandom().uniform
 
 
 class Patience(Settings):
@@ -28,7 +34,8 @@ class Patience(Settings):
     retries: int = Field(3, ge=0)
     """Attempts after the first."""
     pause: float = Field(0.5, ge=0)
-    """Seconds before the second attempt, doubled before each further one."""
+    """Seconds before the second attempt, doubled before each further one; up to half of them is left out by chance, so
+    that those who lost a server together do not come back together."""
 
 
 @dataclass
@@ -63,6 +70,17 @@ class Cached:
         self.searcher, self.size, self.patience = searcher, size, patience or Patience()
         self.counters = Counters()
         self._known: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
+
+    @classmethod
+    def opened(cls, retriever: Retriever, patience: Patience | None = None) -> Self:
+        """Open a retriever, and reach the server that it asks, if any, as patiently as it will be searched.
+
+        Raises `RetrieverUnavailable` when all attempts to reach it failed.
+        """
+        cached = cls(retriever.open(), patience=patience)
+        if connect := getattr(cached.searcher, "connect", None):
+            cached._patiently(partial(connect, cached.patience.seconds))
+        return cached
 
     @property
     def fingerprint(self) -> str | None:
@@ -112,36 +130,36 @@ class Cached:
         for query in answers:
             self._known.move_to_end((query, k))
         if missing := [query for query in unique if query not in answers]:
-            for query, hits in zip(missing, self._patiently(missing, k), strict=True):
+            lists = self._patiently(lambda: checked(self.searcher.search(missing, k), len(missing), k))
+            for query, hits in zip(missing, lists, strict=True):
                 answers[query] = self._known[query, k] = tuple(hits)
         while len(self._known) > self.size:
             self._known.popitem(last=False)
         return answers
 
-    def _patiently(self, queries: list[str], k: int) -> list[list[Hit]]:
+    def _patiently(self, call: Callable[[], T]) -> T:
         for attempt in range(self.patience.retries + 1):
             try:
-                answer = within(self.patience.seconds, self.searcher, queries, k)
-                return checked(answer, len(queries), k)
+                return within(self.patience.seconds, call)
             except RetrieverUnavailable as error:
                 failure = error
             if attempt < self.patience.retries:
                 self.counters.retries += 1
-                time.sleep(self.patience.pause * 2**attempt)
+                time.sleep(self.patience.pause * 2**attempt * jitter(0.5, 1))
         raise RetrieverUnavailable(f"{failure}; gave up after {self.patience.retries + 1} attempts") from failure
 
 
-def within(seconds: float, searcher: Searcher, queries: Sequence[str], k: int) -> list[list[Hit]]:
-    """Return the searcher's answer. Raises `RetrieverUnavailable` when it takes longer than `seconds`.
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what the call of a searcher returns. Raises `RetrieverUnavailable` when it takes longer than `seconds`.
 
     An `OSError`, which is what broken connections, pipes and disks raise, is an outage too; any other error is a fault
     of the program and is raised as it is.
     """
-    future: Future[list[list[Hit]]] = Future()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            future.set_result(searcher.search(queries, k))
+            future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
 

@@ -2,10 +2,11 @@ r"""Search over HTTP: ask a server that speaks Search-R1's `POST /retrieve`, one
 
 The protocol is that of Search-R1's `retrieval_server.py`: `{"queries": [...], "topk": k, "return_scores": true}` is
 answered by `{"result": [[{"document": {"contents": "\"Title\"\ntext"}, "score": s}, ...], ...]}`, a list for each
-query. The servers of verl, SkyRL and rLLM speak it as it is, `sdsearch serve` does too. Where others differ their
-answers show it, so that there is nothing to set: documents without a wrapping and a score round them (what slime asks
-for), documents without a score or more of them than were asked for (Search-R1's web search), a document that is a mere
-text, documents without an id or with title and text apart (Pyserini).
+query. The servers of verl and rLLM speak it as it is, and so does `sdsearch serve`. Where others differ their answers
+show it, so that there is nothing to set: a server that asks for one `query` a request (SkyRL's since its gym 0.4),
+documents without a wrapping and a score round them (what slime asks for), documents without a score or more of them
+than were asked for (Search-R1's web search), a document that is a mere text, documents without an id or with title and
+text apart (Pyserini).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import math
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from ipaddress import ip_address
 from itertools import pairwise
@@ -34,7 +36,7 @@ from sdsearch.retrieval.cached import Patience
 if TYPE_CHECKING:
     from httpx import Client
 
-CONNECT_SECONDS, IDLE_SECONDS, SHOWN = 10, 60, 200
+CONNECT_SECONDS, IDLE_SECONDS, SHOWN, ABREAST = 10, 60, 200, 16
 PROBE = "Who is there?"
 """What is asked to see whether a server answers."""
 
@@ -75,6 +77,8 @@ class HttpSearcher:
     def __init__(self, url: str) -> None:
         """Take the address."""
         self.url, self.seconds = url, Patience().seconds
+        self.single = False
+        """Whether the server has said that it takes one query a request; such requests go out side by side."""
         self.fingerprint: str | None = None
         """Names what is searched, where the server says it at `/health` beside `/retrieve`: ours does."""
 
@@ -92,7 +96,7 @@ class HttpSearcher:
             raise RetrieverUnavailable(f"{self.url}: {error}. {remedy}") from error
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """Return up to `k` hits for each query, all asked in one request. Raises `RetrieverUnavailable`.
+        """Return up to `k` hits for each query, asked in one request. Raises `RetrieverUnavailable`.
 
         Scores are the server's. Where it gives none, or they rise from the first hit to the last as distances do, the
         rank stands for them (1, 1/2, 1/3...).
@@ -101,19 +105,23 @@ class HttpSearcher:
             return [[] for _ in queries]
         # Half a surrogate pair, which a policy may write, has no form in UTF-8: servers refuse it.
         texts = [query.encode("utf-8", "replace").decode() for query in queries]
-        body = json.dumps({"queries": texts, "topk": k, "return_scores": True})
-        answer = self._ask("POST", self.url, body.encode())
-        if answer.status != 200:
-            # What is wrong with a request is worth knowing; what a server says of itself may hold addresses.
-            words = f" ({answer.text})" if 400 <= answer.status < 500 else ""
-            raise RetrieverUnavailable(f"the server answered with the status {answer.status}{words}, expected 200")
-        return lists(answer.value, len(queries), k)
+        if not self.single:
+            answer = self._post(queries=texts, topk=k)
+            if not answer.wants_one:
+                return lists(answer.good, len(texts), k)
+            self.single = True
+        with ThreadPoolExecutor(min(len(texts), ABREAST)) as pool:
+            answers = list(pool.map(lambda text: self._post(query=text, topk=k).good, texts))
+        return [lists(answer, 1, k)[0] for answer in answers]
+
+    def _post(self, **asked: Any) -> Answer:
+        return self._ask("POST", self.url, json.dumps({**asked, "return_scores": True}).encode())
 
     def _stated(self) -> str | None:
         answer = self._ask("GET", urljoin(self.url, "health"))
         try:
-            said = answer.value if answer.status == 200 else None
-        except RetrieverUnavailable:  # a page of another server, which says nothing to us
+            said = answer.good
+        except RetrieverUnavailable:  # the page of a server that is not ours, or none
             said = None
         stated = said.get("fingerprint") if isinstance(said, Mapping) else None
         return stated if isinstance(stated, str) else None
@@ -156,12 +164,30 @@ class Answer(NamedTuple):
     content: bytes
 
     @property
+    def good(self) -> Any:
+        """What it says. Raises `RetrieverUnavailable` for another status than 200, and where it is no JSON."""
+        if self.status != 200:
+            # What is wrong with a request is worth knowing; what a server says of itself may hold addresses.
+            words = f" ({self.text})" if 400 <= self.status < 500 else ""
+            raise RetrieverUnavailable(f"the server answered with the status {self.status}{words}, expected 200")
+        return self.value
+
+    @property
     def value(self) -> Any:
-        """What it says. Raises `RetrieverUnavailable` where it is no JSON."""
+        """What it says, whatever the status. Raises `RetrieverUnavailable` where it is no JSON."""
         try:
             return json.loads(self.content)
         except (ValueError, RecursionError) as error:
             raise wrongly(f"{self.text!r}", "JSON") from error
+
+    @property
+    def wants_one(self) -> bool:
+        """Whether it refuses a request because that has no `query`, as FastAPI says it."""
+        try:
+            faults = self.value["detail"] if self.status == 422 else []
+            return any(fault["loc"][-1] == "query" for fault in faults)
+        except (RetrieverUnavailable, LookupError, TypeError):
+            return False
 
     @property
     def text(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from sdsearch.core.question import Hit
@@ -23,11 +23,18 @@ class Query(BaseModel):
     """A request. Fields that are not known are let pass, as Search-R1's server does."""
 
     queries: list[str]
-    """What is looked for."""
+    """What is looked for. SkyRL sends one text as `query` instead."""
     topk: int | None = Field(None, ge=0)
     """Hits for each query; none, or 0, leaves it to the server."""
     return_scores: bool = False
     """Whether documents come with their scores."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one(cls, request: Any) -> Any:
+        if isinstance(request, dict) and "query" in request and "queries" not in request:
+            return {**request, "queries": [request["query"]]}
+        return request
 
 
 def app(batches: Batches, top_k: int, retriever: str) -> FastAPI:
@@ -59,8 +66,9 @@ def app(batches: Batches, top_k: int, retriever: str) -> FastAPI:
 
     @serves.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        expected = "expected POST /retrieve or GET /health"
-        return answer(error.status_code, {"detail": f"{request.method} {request.url.path}: {error.detail}, {expected}"})
+        expected = EXAMPLE if error.status_code == 400 else "POST /retrieve or GET /health"
+        where = f"{request.method} {request.url.path}: {error.detail}"
+        return answer(error.status_code, {"detail": f"{where}. Expected {expected}"})
 
     return serves
 

@@ -50,6 +50,13 @@ def search_r1(asked: Any) -> tuple[int, bytes]:
     return 200, json.dumps({"result": result}).encode()
 
 
+def skyrl(asked: Any) -> tuple[int, bytes]:
+    """Answer as SkyRL's server does, which takes one query a request."""
+    if not isinstance(asked.get("query"), str):
+        return 422, b'{"detail": [{"type": "missing", "loc": ["body", "query"], "msg": "Field required"}]}'
+    return search_r1({**asked, "queries": [asked["query"]]})
+
+
 class Server:
     """Answers `POST /retrieve` by a function, which may be changed, and counts what comes."""
 
@@ -122,6 +129,20 @@ def test_a_batch_is_one_request_and_connections_are_used_again(server: Server) -
     }
     assert (len(server.requests), server.connections) == (4, 1)
     assert searcher.search([], 3) == [] and searcher.search(["x"], 0) == [[]] and len(server.requests) == 4
+
+
+def test_a_server_that_takes_one_query_a_request_gets_them_side_by_side(server: Server) -> None:
+    batch = [f"{word} of Paris" for word in ("airport", "capital", "town") for _ in range(9)]
+    expected = Http(url=server.url).open().search(batch, 2)
+    server.answers = skyrl
+    server.requests.clear()
+    searcher = Http(url=server.url).open()
+    assert searcher.search(batch, 2) == searcher.search(batch, 2) == expected
+    assert server.requests[0] == {"queries": batch, "topk": 2, "return_scores": True}
+    assert sorted(asked["query"] for asked in server.requests[1:]) == sorted(2 * batch)
+    server.answers = lambda asked: (500, b"")
+    with pytest.raises(RetrieverUnavailable, match="status 500"):
+        searcher.search(batch, 2)
 
 
 def test_half_a_surrogate_pair_is_asked_as_a_question_mark(server: Server) -> None:

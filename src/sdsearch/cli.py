@@ -102,9 +102,22 @@ def report(
 
 
 @app.command("eval")
-def evaluate(spec: Spec, set: Set = None, as_json: Json = False) -> None:
+def evaluate(
+    spec: Spec,
+    set: Set = None,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="Judge the retriever alone: each question is one query, no agent plays.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Play the spec's test questions with its agent as it is, and print how it did."""
     experiment = experiment_of(spec, set)
+    if retrieval:
+        from sdsearch.rollout.retrieval import quality
+
+        found = quality(experiment, Console(stderr=True))
+        print_json(found.record()) if as_json else found.show(Console())
+        return
     from accelerate import Accelerator
 
     from sdsearch.learning.evaluate import evaluate as play

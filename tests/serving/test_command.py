@@ -14,9 +14,11 @@ from tests.serving.conftest import Served
 from typer.testing import CliRunner
 
 from sdsearch.cli import app
+from sdsearch.core.question import Question
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.retrieval.bm25 import BM25
 from sdsearch.envs.retrieval.http import Http
+from sdsearch.envs.search_env import SearchEnv
 from sdsearch.inputs import inputs
 from sdsearch.retrieval.cached import Cached
 from sdsearch.spec import load
@@ -38,6 +40,16 @@ def test_served_is_what_is_found_without_a_server(served: Served, corpus: JsonlP
     queries = [QUERY, "Twin", "Łódź", "nothing of the kind"]
     assert cached.search(queries, 4) == own.search(queries, 4)
     assert cached.fingerprint == own.fingerprint
+
+
+def test_episodes_are_the_same_over_a_server(served: Served, corpus: JsonlPassages) -> None:
+    played = []
+    for retriever in (BM25(corpus=corpus), Http(url=served.url)):
+        env = SearchEnv(questions=[Question("q", "On which river is Place 3?", ("Dorn",))], retriever=retriever)
+        env.reset(seed=0)
+        played.append([env.step(f"<search> {query} </search>")[0] for query in ("Place 3 town", "Łódź", "nothing")])
+    assert played[0] == played[1]
+    assert "Place 3 is a town on the Dorn" in played[0][0]
 
 
 def test_an_answer_is_written_as_search_r1_writes_it(served: Served) -> None:

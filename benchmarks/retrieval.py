@@ -1,6 +1,8 @@
 """Measure the retrievers on the atlas: time to build, reopen and answer a batch, what HNSW misses, what hops find.
 
-Run from the repository: python benchmarks/retrieval.py [--embedder hashing] [--threads 2]
+Also what a server costs: batches asked of `sdsearch serve` and of the same index in this process, in turns.
+
+Run from the repository: python benchmarks/retrieval.py [--embedder hashing] [--threads 2] [--countries 9] [--only-http]
 
 With --ratios only three ratios, each of two things measured in turn in this process, in processor time, so that other
 processes do not count: an index against its embedder, a batch of queries against single ones, and bm25s against bm25 on
@@ -10,10 +12,14 @@ generated passages (--words says how many).
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -30,8 +36,9 @@ from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.retrieval.faiss import Faiss
 from sdsearch.retrieval import vectors
+from sdsearch.envs.retrieval.http import Http
 
-BATCH, K, REPEAT = 64, 3, 9
+BATCH, K, REPEAT, HTTP_REPEAT = 64, 3, 9, 20
 
 
 def opened(name: str, retriever: Retriever) -> Searcher:
@@ -50,6 +57,45 @@ def batch_seconds(searcher: Searcher, queries: Sequence[str]) -> float:
         searcher.search(queries[i * BATCH : (i + 1) * BATCH], K)
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+@contextmanager
+def served(retriever: Retriever, threads: int, folder: Path) -> Iterator[str]:
+    """Serve a retriever in another process and yield the address."""
+    atlas = {"type": "atlas"}
+    environment = {"retriever": retriever.model_dump(mode="json"), "top_k": K}
+    spec = {"name": "served", "data": {"train": atlas, "test": atlas}, "agent": "scripted", "environment": environment}
+    (folder / "served.yaml").write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "sdsearch", "serve", str(folder / "served.yaml"), "--port", "0"]
+    variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
+        assert process.stdout
+        yield process.stdout.readline().split()[3]
+        process.terminate()
+
+
+def ratio_over_http(retriever: Retriever, queries: Sequence[str], threads: int, folder: Path) -> None:
+    """Print how long batches take in this process and over a server, each batch asked of both, in turns."""
+    own = retriever.open()
+    with served(retriever, threads, folder) as url:
+        remote = Http(url=url).open()
+        pairs = []
+        for i in range(HTTP_REPEAT + 1):
+            batch = queries[(i * BATCH) % (len(queries) - BATCH + 1) :][:BATCH]
+            times = {}
+            for name, searcher in sorted({"own": own, "remote": remote}.items(), reverse=bool(i % 2)):
+                start = time.perf_counter()
+                searcher.search(batch, K)
+                times[name] = time.perf_counter() - start
+            pairs.append((times["own"], times["remote"]))
+        pairs = pairs[1:]  # the first opens the connection and warms both
+        assert remote.search(queries[:BATCH], K) == own.search(queries[:BATCH], K)
+    least = [min(column) for column in zip(*pairs, strict=True)]
+    each = sorted(remote / own for own, remote in pairs)
+    print(
+        f"{retriever.type} over http: {least[1] * 1000:.1f} ms a batch of {BATCH}, in process {least[0] * 1000:.1f}: "
+        f"{least[1] / least[0]:.2f} x (the least of {HTTP_REPEAT}), {each[len(each) // 2]:.2f} x (median of pairs)"
+    )
 
 
 def overlap(hits: Sequence[Sequence[Hit]], true: Sequence[Sequence[Hit]]) -> float:
@@ -122,6 +168,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--embedder", default="minilm")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--countries", type=int, default=None, help="of the atlas; by default all")
+    parser.add_argument("--only-http", action="store_true", help="nothing but the price of a server")
     parser.add_argument("--ratios", action="store_true")
     parser.add_argument("--passages", type=int, default=2048, help="embedded for the first ratio")
     parser.add_argument("--words", type=int, default=200_000, help="generated passages for the last ratio")
@@ -131,7 +179,7 @@ def main() -> None:
     if given.ratios:
         ratios(embedder, given.passages, given.words)
         return
-    corpus = AtlasPassages()
+    corpus = AtlasPassages(countries=given.countries)
     hops: list[Hop] = [hop for q in AtlasQuestions(split="test").questions() for hop in q.hops]
     hops = list({hop.query: hop for hop in hops}.values())
     queries = [hop.query for hop in hops][: BATCH * max(REPEAT, 16)]
@@ -140,6 +188,9 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
+        if given.only_http:
+            ratio_over_http(Exact(corpus=corpus, embedder=embedder, path=path), queries, given.threads, path)
+            return
         opened("embedder loaded (import included)", Exact(corpus=AtlasPassages(countries=1), embedder=embedder))
         chroma = opened("chroma, built", Chroma(corpus=corpus, embedder=embedder, path=path))
         opened("chroma, reopened", Chroma(corpus=corpus, embedder=embedder, path=path))
@@ -161,6 +212,7 @@ def main() -> None:
             print(
                 f"{name}: {seconds * 1000:.1f} ms a batch of {BATCH}, {share}gold of a hop in {gold / len(results):.3f}"
             )
+        ratio_over_http(Exact(corpus=corpus, embedder=embedder, path=path), queries, given.threads, path)
 
 
 if __name__ == "__main__":

@@ -54,19 +54,18 @@ class SearchEnvFactory(EnvFactory):
 
     @cached_property
     def searcher(self) -> Cached:
-        """The opened retriever, with a cache and patience; the first time builds or loads its index.
+        """The opened retriever, with a cache and patience; the first time builds, loads or reaches its index.
 
         Raises `ComponentError` for one that returns fewer hits than are wanted.
         """
-        patience = self.settings.patience
-        searcher, wanted = opened(self.settings.retriever, patience), self.settings.top_k
-        most: int | None = getattr(searcher, "most", None)
+        found, wanted = Cached.opened(self.settings.retriever, self.settings.patience), self.settings.top_k
+        most: int | None = getattr(found.searcher, "most", None)
         if most is not None and most < wanted:
             raise ComponentError(
                 f"the retriever {self.settings.retriever.type} returns at most {most} passages, expected {wanted} "
                 "(environment.top_k): set it to return as many, or ask for fewer"
             )
-        return Cached(searcher, patience=patience)
+        return found
 
     def __call__(self, num_envs: int) -> SearchVectorEnv:
         """Return an environment of so many episodes."""

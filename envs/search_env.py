@@ -67,7 +67,7 @@ class Game:
             raise ValueError(f'got on_invalid={on_invalid!r}, expected "retry" or "end"')
         self.grammar, self.reward = component(Grammar, grammar), component(Reward, reward)
         self.questions = component(Dataset, data).questions() if questions is None else questions
-        self._searcher = Cached(component(Retriever, retriever).open()) if searcher is None else searcher
+        self._searcher = Cached.opened(component(Retriever, retriever)) if searcher is None else searcher
         self.max_turns, self.top_k, self.on_invalid = max_turns, top_k, on_invalid
 
     @property

@@ -292,6 +292,7 @@ def watched() -> Iterator[None]:
         patch.setattr(Policy, "logits", scoring)
         patch.setattr(Learner, "learn", learning)
         patch.setattr(cached, "time", clock)
+        patch.setattr(cached, "jitter", lambda least, most: most)
         noted().clear()
         yield
 

@@ -23,7 +23,7 @@ from sdsearch.retrieval.cached import checked
 from sdsearch.terminal.waiting import alone
 
 SCHEMA = "sdsearch.retrieval/1"
-PLACES = ("path", "host", "port", "ssl")
+PLACES = ("path", "host", "port", "ssl", "url")
 """Settings that say where something is, not what it answers."""
 
 
@@ -72,6 +72,11 @@ class RecordedSearcher:
         """Take the recording, and what answers the queries that are not in it, if anything does."""
         self.recording, self.searcher = recording, searcher
         self.writing = threading.Lock()
+
+    def connect(self, seconds: float) -> None:
+        """Reach the server that answers what is not in the recording, if one does."""
+        if connect := getattr(self.searcher, "connect", None):
+            connect(seconds)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return what was recorded. Raises `RecordingError` in a replay for a query that was not recorded."""

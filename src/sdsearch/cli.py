@@ -102,9 +102,22 @@ def report(
 
 
 @app.command("eval")
-def evaluate(spec: Spec, set: Set = None, as_json: Json = False) -> None:
+def evaluate(
+    spec: Spec,
+    set: Set = None,
+    retrieval: Annotated[
+        bool, typer.Option("--retrieval", help="Judge the retriever alone: each question is one query, no agent plays.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Play the spec's test questions with its agent as it is, and print how it did."""
     experiment = experiment_of(spec, set)
+    if retrieval:
+        from sdsearch.rollout.retrieval import quality
+
+        found = quality(experiment, Console(stderr=True))
+        print_json(found.record()) if as_json else found.show(Console())
+        return
     from accelerate import Accelerator
 
     from sdsearch.learning.evaluate import evaluate as play
@@ -373,6 +386,28 @@ def teacher(
         print_json(result.record())
         return
     result.show(Console())
+
+
+@app.command()
+def serve(
+    spec: Spec,
+    set: Set = None,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at. With another than the default, others can search too.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+) -> None:
+    """Answer searches of other programs by the spec's retriever: Search-R1's `POST /retrieve`. Ctrl-C ends it.
+
+    `type: http` in another spec asks it, and so do Search-R1, verl, SkyRL and slime.
+    """
+    environment = experiment_of(spec, set).environment
+    retriever = getattr(environment, "retriever", None)
+    if retriever is None:
+        raise SpecError(f"environment.type: {environment.type} has no retriever, so that there is nothing to serve")
+    from sdsearch.serving.command import serve as run
+
+    run(retriever, getattr(environment, "top_k", 3), host, port, typer.echo)
 
 
 @app.command()

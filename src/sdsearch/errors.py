@@ -58,3 +58,7 @@ class RetrieverUnavailable(SdsearchError):
 
 class StudyError(SdsearchError):
     """A study cannot be run, or some of its runs failed."""
+
+
+class ServerError(SdsearchError):
+    """A server cannot be started: its address is taken, or a package is missing."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.retrieval.cached import Cached, Counters
@@ -51,6 +52,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("sdsearch.retrieval.cached.time", clock := Clock())
+    monkeypatch.setattr("sdsearch.retrieval.cached.jitter", lambda least, most: most)
     return clock
 
 
@@ -133,6 +135,43 @@ def test_the_default_bound_is_the_one_that_is_stated(clock: Clock) -> None:
     assert clock.slept == [0.5, 1, 2]
     assert sum(clock.slept) + 4 * Patience().seconds == 123.5
     assert "123.5 seconds" in str(Patience.__doc__)
+
+
+def test_those_who_wait_for_a_server_do_not_come_back_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdsearch.retrieval.cached.time", clock := Clock())
+    for _ in range(50):
+        Cached(Scripted(DOWN, DOWN), patience=Patience(pause=1)).search(["a"], 1)
+    first, second = clock.slept[::2], clock.slept[1::2]
+    assert all(0.5 <= pause <= 1 for pause in first) and all(1 <= pause <= 2 for pause in second)
+    assert len(set(first)) > 40 and max(first) - min(first) > 0.25
+
+
+class Remote(Retriever):
+    """A server that refuses to be reached for the first so many times."""
+
+    refuses: int = 0
+
+    def open(self) -> "Reached":
+        return Reached(self.refuses)
+
+
+class Reached(Scripted):
+    def __init__(self, refuses: int) -> None:
+        super().__init__()
+        self.refuses, self.seconds = refuses, list[float]()
+
+    def connect(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        if len(self.seconds) <= self.refuses:
+            raise RetrieverUnavailable("nobody there")
+
+
+def test_opening_is_as_patient_as_a_search(clock: Clock) -> None:
+    cached = Cached.opened(Remote(refuses=2), Patience(seconds=7, retries=2, pause=3))
+    assert getattr(cached.searcher, "seconds", ()) == [7, 7, 7]
+    assert (clock.slept, cached.counters.retries, cached.counters.calls) == ([3, 6], 2, 0)
+    with pytest.raises(RetrieverUnavailable, match="nobody there; gave up after 3 attempts"):
+        Cached.opened(Remote(refuses=3), Patience(retries=2))
 
 
 class Hanging:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from random import SystemRandom
+from typing import Any, Self, TypeVar
 
-from sdsearch.contracts.retrieval import Searcher, fault
+from sdsearch.contracts.retrieval import Retriever, Searcher, fault
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RetrieverUnavailable
+from sdsearch.retrieval import opening
 from sdsearch.retrieval.patience import Hanging, Patience, within
+
+T = TypeVar("T")
+# Not the seeds of a run: several processes of one, which have the same, are not to wait alike.
+jitter = SystemRandom().uniform
 
 
 @dataclass
@@ -49,6 +55,17 @@ class Cached:
         self.searcher, self.size, self.patience = searcher, size, patience or Patience()
         self.counters, self.hanging = Counters(), Hanging()
         self._known: OrderedDict[tuple[str, int], tuple[Hit, ...]] = OrderedDict()
+
+    @classmethod
+    def opened(cls, retriever: Retriever, patience: Patience | None = None) -> Self:
+        """Open a retriever, and reach the server that it asks, if any, as patiently as it will be searched.
+
+        Raises `RetrieverUnavailable` when all attempts to reach it failed.
+        """
+        cached = cls(opening.opened(retriever, patience), patience=patience)
+        if connect := getattr(cached.searcher, "connect", None):
+            cached._patiently(partial(connect, cached.patience.seconds))
+        return cached
 
     @property
     def fingerprint(self) -> str | None:
@@ -99,23 +116,23 @@ class Cached:
         for query in answers:
             self._known.move_to_end((query, k))
         if missing := [query for query in unique if query not in answers]:
-            for query, hits in zip(missing, self._patiently(missing, k), strict=True):
+            # A list of its own: what a searcher does to it must not change what was asked.
+            lists = self._patiently(lambda: checked(self.searcher.search(list(missing), k), len(missing), k))
+            for query, hits in zip(missing, lists, strict=True):
                 answers[query] = self._known[query, k] = tuple(hits)
         while len(self._known) > self.size:
             self._known.popitem(last=False)
         return answers
 
-    def _patiently(self, queries: list[str], k: int) -> list[list[Hit]]:
+    def _patiently(self, call: Callable[[], T]) -> T:
         for attempt in range(self.patience.retries + 1):
             try:
-                # A list of its own: what a searcher does to it must not change what was asked.
-                ask = partial(self.searcher.search, list(queries), k)
-                return checked(within(self.patience.seconds, ask, hanging=self.hanging), len(queries), k)
+                return within(self.patience.seconds, call, hanging=self.hanging)
             except RetrieverUnavailable as error:
                 failure = error
             if attempt < self.patience.retries:
                 self.counters.retries += 1
-                time.sleep(self.patience.pause * 2**attempt)
+                time.sleep(self.patience.pause * 2**attempt * jitter(0.5, 1))
         raise RetrieverUnavailable(f"{failure}; gave up after {self.patience.retries + 1} attempts") from failure
 
 

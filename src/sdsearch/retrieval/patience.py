@@ -29,7 +29,8 @@ class Patience(Settings):
     retries: int = Field(3, ge=0, le=1000)
     """Attempts after the first."""
     pause: float = Field(0.5, ge=0, le=3600)
-    """Seconds before the second attempt, doubled before each further one."""
+    """Seconds before the second attempt, doubled before each further one; up to half of them is left out by chance, so
+    that those who lost a server together do not come back together."""
 
 
 class Hanging:

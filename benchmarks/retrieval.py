@@ -35,8 +35,8 @@ from sdsearch.envs.retrieval.bm25s import BM25S
 from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.retrieval.faiss import Faiss
-from sdsearch.retrieval import vectors
 from sdsearch.envs.retrieval.http import Http
+from sdsearch.retrieval import vectors
 
 BATCH, K, REPEAT, HTTP_REPEAT = 64, 3, 9, 20
 

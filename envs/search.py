@@ -13,7 +13,6 @@ from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.trajectory import Trajectory
 from sdsearch.errors import ComponentError
 from sdsearch.retrieval.cached import Cached
-from sdsearch.retrieval.opening import opened
 from sdsearch.retrieval.patience import Patience
 
 if TYPE_CHECKING:

@@ -157,10 +157,11 @@ def check(
 ) -> None:
     """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1).
 
-    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it. With --data so does what
+    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it; then the keys that it
+    sends, and where to. With --data so does what
     its files and servers hold. A spec that is no experiment says with `kind` what it is.
     """
-    from sdsearch.config.called import called
+    from sdsearch.config.called import called, sent
     from sdsearch.config.explain import listing, origins
     from sdsearch.config.load import load_any
     from sdsearch.config.yaml import write
@@ -176,6 +177,9 @@ def check(
                 jobs(spec)
             shown = listing(origins(spec.plain(), spec.root)) if explain else write(spec.plain())
             notes = [f"runs {name}" for name in called(spec.spec)]
+            notes += [f"sends {key}" for key in sent(spec.spec)]
+            if isinstance(spec.spec, Experiment) and (note := spec.spec.tokenless):
+                notes.append(note)
             if data and isinstance(spec.spec, Experiment):
                 from sdsearch.inputs import inputs
 

@@ -13,7 +13,7 @@ from sdsearch.contracts.engine import LanguageModel
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock, Usage
-from sdsearch.errors import RetrieverUnavailable, SpecError
+from sdsearch.errors import SpecError, Unavailable
 from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import step_advantages
 from sdsearch.learning.labels import hint_figures, measure
@@ -288,12 +288,12 @@ class Trainer:
 
     @contextmanager
     def surviving(self, step: int) -> Iterator[None]:
-        """Save what there is after `step` steps when the retriever fails for good, and say how to go on."""
+        """Save what there is after `step` steps when an outage lasts, and say how to go on."""
         try:
             yield
-        except RetrieverUnavailable as error:
+        except Unavailable as error:
             if not (self.run.checkpoints / f"step_{step}").exists():
                 self.save(step)
-            raise RetrieverUnavailable(
-                f"step {step}: {error}; mend the retriever, then go on with --resume from {self.run.newest()}"
+            raise type(error)(
+                f"step {step}: {error}; mend it, then go on with --resume from {self.run.newest()}"
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -93,7 +94,7 @@ class Preamble(NamedTuple):
     def text(self) -> str:
         """All of it as one text, for a model that knows no turns."""
         parts = [f"{self.system.rstrip()}\n\n"] if self.system.strip() else []
-        for segment, after in zip(self.segments, (*self.segments[1:], None), strict=True):
+        for segment, after in zip_longest(self.segments, self.segments[1:]):
             over = segment.role == "model" and (after is None or after.role == "prompt")
             parts.append(segment.text.rstrip() + "\n\n" if over else segment.text)
         return "".join(parts)

@@ -100,6 +100,10 @@ class Preamble(NamedTuple):
         return "".join(parts)
 
 
+BARE = Preamble()
+"""Nothing."""
+
+
 class Grammar(Component):
     """The grammar between agent and environment: how the prompt, the actions and the observations are written."""
 
@@ -142,6 +146,11 @@ class Grammar(Component):
         No other text that was added to a tokeniser's vocabulary is ever shown to a model as the token that it spells.
         """
         return tuple(dict.fromkeys((*TAGS, *self.stop, *(end.replace("</", "<", 1) for end in self.stop))))
+
+    @property
+    def searches_first(self) -> bool:
+        """Whether the question itself is searched for, and what is found stands before the prompt."""
+        return False
 
     @abstractmethod
     def prompt(self, question: Question) -> str:

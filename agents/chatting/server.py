@@ -1,6 +1,6 @@
 """Requests to an OpenAI-compatible endpoint: sent patiently, within limits, and with nothing of the key in any message.
 
-The wire format is one POST, which httpx sends. OpenAI's own package reads variables of its own, such as that of an
+The wire format is one POST, which httpx2 sends. OpenAI's own package reads variables of its own, such as that of an
 organisation, and sends them to whatever host it is told; and it follows redirects.
 """
 
@@ -20,7 +20,7 @@ from sdsearch.config import keys
 from sdsearch.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    import httpx
+    import httpx2
 
 AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 """Statuses after which a request is sent again."""
@@ -87,14 +87,14 @@ class Server:
 
     def __init__(self, url: str, key: str | None, concurrency: int, seconds: float, retries: int, pause: float) -> None:
         """Take the settings of `sdsearch.agents.chat.Chat`; the key is read now, and no message ever shows it."""
-        import httpx
+        import httpx2
 
         self.url, self.variable, self.seconds, self.retries, self.pause = url, key, seconds, retries, pause
         self._key = keys.key(key) if key else ""
-        self.client = httpx.Client(
+        self.client = httpx2.Client(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx.Timeout(seconds, connect=min(10.0, seconds), pool=None),
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            timeout=httpx2.Timeout(seconds, connect=min(10.0, seconds), pool=None),
+            limits=httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             follow_redirects=False,
         )
         weakref.finalize(self, self.client.close)
@@ -124,21 +124,21 @@ class Server:
                 time.sleep(wait)
         raise ModelUnavailable(f"{failure}; gave up after {self.retries + 1} attempts") from failure
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
         """Return what the server answers, whatever it says. Raises `ModelUnavailable` when nothing comes back."""
-        import httpx
+        import httpx2
 
         url = self.url + path
         try:
             return self.client.request(method, url, json=body)
-        except httpx.ConnectError as error:
+        except httpx2.ConnectError as error:
             raise ModelUnavailable(f"nothing listens at {url} ({self.bare(str(error))}): is the server up?") from error
-        except httpx.TimeoutException as error:
+        except httpx2.TimeoutException as error:
             raise ModelUnavailable(f"{url} did not answer within {self.seconds:g} s (agent.seconds)") from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise ModelUnavailable(f"{url} broke off ({type(error).__name__}: {self.bare(str(error))})") from error
 
-    def understood(self, response: httpx.Response) -> Any:
+    def understood(self, response: httpx2.Response) -> Any:
         """Return the JSON of a good answer. Raises `TooLong`, `Refused`, or `ModelUnavailable` for what is no JSON."""
         if response.status_code != 200:
             if response.status_code in (400, 413) and FULL.search(response.text):
@@ -151,7 +151,7 @@ class Server:
                 f"{response.url} answered {self.bare(response.text)[:80]!r}, expected JSON"
             ) from error
 
-    def refusal(self, response: httpx.Response) -> ModelUnavailable:
+    def refusal(self, response: httpx2.Response) -> ModelUnavailable:
         """Return an error with what the server says, less the key, which some repeat."""
         status, advice = response.status_code, ""
         if status in (401, 403):
@@ -170,7 +170,7 @@ class Refused(ModelUnavailable):
     """The server will not answer such a request, however often it is sent."""
 
 
-def asked_to_wait(response: httpx.Response) -> float | None:
+def asked_to_wait(response: httpx2.Response) -> float | None:
     """Return the seconds that a server wants to be left alone for, at most a minute; None where it does not say."""
     given = response.headers.get("Retry-After", "")
     try:

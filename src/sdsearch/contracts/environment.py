@@ -108,6 +108,7 @@ class Grammar(Component):
     """The grammar between agent and environment: how the prompt, the actions and the observations are written."""
 
     family: ClassVar[str] = "protocol"
+    default: ClassVar[str] = "search_r1"
 
     system: str = ""
     """What stands before everything: a chat model's system message, else the beginning of its text."""

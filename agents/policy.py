@@ -49,7 +49,7 @@ class PolicySession:
         codec, shown = self.model.codec, list[Segment]()
         for row, text in zip(rows, texts, strict=True):
             opening = row not in self.contexts
-            tokens = codec.prompt(text) if opening else codec.encode(text)
+            tokens = codec.prompt(text) if opening else codec.observation(text, self.contexts[row])
             if opening and len(tokens) >= self.model.context:
                 raise ContextError(
                     f"the prompt takes {len(tokens)} tokens and sampling.context is {self.model.context}: "

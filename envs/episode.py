@@ -60,6 +60,7 @@ class Episode:
         self.stop_reason: str | None = None
         self.reward = 0.0
         self.outage = ""
+        self.given: tuple[str, ...] = ()
         self.shown = self.prompt
         self._query: str | None = None
 
@@ -82,6 +83,11 @@ class Episode:
     def truncated(self) -> bool:
         """A limit or an outage ended the episode."""
         return self.stop_reason is not None and not self.terminated
+
+    def give(self, hits: Sequence[Hit]) -> None:
+        """Show what a search for the question found before the prompt; call it before the first action."""
+        self.given = tuple(h.passage.id for h in hits)
+        self.shown = f"{self.grammar.render_hits(hits).strip()}\n\n{self.prompt}"
 
     def act(self, text: str) -> Search | Shown | Done:
         """Take what the agent wrote in one turn. Raises `RuntimeError` when it is not the agent's turn."""
@@ -133,7 +139,7 @@ class Episode:
     def metrics(self) -> dict[str, float]:
         """Return the figures that every report needs; the recall of gold passages only where the question names any."""
         question, answer = self.question, self.answer
-        gold, seen = set(question.gold), {h for t in self.turns for h in t.hits}
+        gold, seen = set(question.gold), {*self.given, *(h for t in self.turns for h in t.hits)}
         queries = [t.text for t in self.turns if t.kind == "search"]
         recall = {"gold_recall": len(gold & seen) / len(gold)} if gold else {}
         return {
@@ -154,6 +160,7 @@ class Episode:
         return {
             "question": asdict(self.question),
             "turns": [asdict(turn) for turn in self.turns],
+            **({"given": list(self.given)} if self.given else {}),
             "shown": self.shown,
             "stop_reason": self.stop_reason,
             "reward": self.reward,
@@ -163,7 +170,7 @@ class Episode:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back (or forward) to a state; the question may be another one."""
         self.question, self.turns = _records().validate_python((state["question"], state["turns"]))
-        self.shown, self.stop_reason = state["shown"], state["stop_reason"]
+        self.shown, self.stop_reason, self.given = state["shown"], state["stop_reason"], tuple(state.get("given", ()))
         self.reward, self.outage = state["reward"], state["outage"]
         self._query = None
 

@@ -82,8 +82,20 @@ class Game:
         return self.questions[int(dice.integers(len(self.questions)))]
 
     def begin(self, question: Question) -> Episode:
-        """Return a new episode."""
+        """Return a new episode, which nothing was given yet; see `first`."""
         return Episode(question, self.grammar, self.reward, self.max_turns, self.on_invalid)
+
+    def first(self, episodes: Sequence[Episode]) -> None:
+        """Search for the questions of episodes that have just begun, where the protocol does that.
+
+        Raises `RetrieverUnavailable` during an outage: no such episode can begin then.
+        """
+        if not self.grammar.searches_first or not episodes:
+            return
+        queries = list(dict.fromkeys(e.question.text for e in episodes))
+        hits = dict(zip(queries, self.searcher.search(queries, self.top_k), strict=True))
+        for episode in episodes:
+            episode.give(hits[episode.question.text])
 
     def play(self, episodes: Sequence[Episode], actions: Sequence[str]) -> None:
         """Take one action in each of `episodes`; all searches are one retrieval batch, without doubles.
@@ -150,6 +162,7 @@ class SearchEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         asked = allowed(options, "question").get("question")
         self._episode = self.game.begin(asked or self.game.draw(self.np_random))
+        self.game.first([self._episode])
         self._transcript = [self._episode.shown]
         return self._episode.shown, report(self._episode)
 
@@ -220,6 +233,7 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         if len(questions) != self.num_envs:
             raise ValueError(f"got {len(questions)} questions, expected one for each of {self.num_envs} episodes")
         self.episodes = [self.game.begin(q) if mask[i] else self.episodes[i] for i, q in enumerate(questions)]
+        self.game.first([episode for i, episode in enumerate(self.episodes) if mask[i]])
         self._owed |= mask
         return self._shown(), self._infos(mask)
 

@@ -37,6 +37,7 @@ from sdsearch.learning.trainer import Trainer
 from sdsearch.monitoring.monitor import Monitor
 from sdsearch.policy.policy import Policy, language_model
 from sdsearch.retrieval import cached
+from sdsearch.rollout.collect import begin
 from sdsearch.rollout.session import open_session
 from sdsearch.runs import provenance
 from sdsearch.spec import Experiment, load
@@ -567,8 +568,25 @@ HINTED = (
 )
 LEARNERS = ("teacher={name: {folder}/model, device: cpu}", "objective.terms=[clipped_pg, kl]", REAL[1])
 
+EXAMPLE = (
+    *ONE,
+    "environment.protocol.examples=[{question: A, steps: [{search: b, found: [{text: c}]}, {answer: d}]}]",
+)
+CHATTY = (*SEARCHING, "model={name: {folder}/chatty, device: cpu, chat: true}")
+
+
+def example(question: str = "A", search: str = "b", found: str = ") c", answer: str = "d", think: str = "") -> str:
+    """Return what an example is in the prompt."""
+    think = think and f"<think> {think} </think>\n"
+    return (
+        f"Question: {question}\n{think}<search> {search} </search>\n\n<information>Doc 1(Title: {found}\n"
+        f"</information>\n\n<answer> {answer} </answer>\n\n"
+    )
+
 
 folder = of_run(lambda seen: seen.folder)
+before = of_run(lambda seen: seen.noted["prompts"][-1].partition("Question: Which")[0])
+observed = of_run(lambda seen: [r for r in ("user", "tool") if f"<|{r}|><information>" in seen.noted["prompts"][-1]])
 asked = of_run(lambda seen: [g.question.id for n in (1, 2) for g in seen.played[f"step_{n}"]])
 prompt = of_run(lambda seen: seen.noted["prompts"][-1][:8])
 written = of_run(lambda seen: [action.text for t in seen.episodes() for action in t.actions])
@@ -687,6 +705,8 @@ ROWS = [
     Row("Model.gguf_file", "model.gguf_file=w.gguf", loaded("gguf_file"), [None, None], ["w.gguf", "w.gguf"]),
     Row("Model.dtype", "model.dtype=bfloat16", precise, [["float32"], []], [["bfloat16"], []], ONE),
     Row("Model.device", "model.device=meta", loaded("device"), [None, None, "cpu"], [None, None, "meta"]),
+    Row("Model.observations", "model.observations=tool", observed, ["user"], ["tool"], CHATTY),
+    Row("Model.observations", "model.observations=text", observed, ["user"], [], CHATTY),
     Row("Model.chat", "model.chat=true", prompt, "Question", "<|user|>", (*ONE, "model.name={folder}/chatty")),
     Row(
         "Model.trust_remote_code",
@@ -740,6 +760,28 @@ ROWS = [
         [0.5, 1.0],
         [0.1, 0.2],
         (*SEARCHING, "environment.retriever.fails=2"),
+    ),
+    Row("Grammar.system", "environment.protocol.system=Hello", before, "", "Hello\n\n", ONE),
+    Row("Grammar.examples", "environment.protocol.examples=[]", before, example(), "", EXAMPLE),
+    *(
+        Row(field, f"environment.protocol.examples.0.{key}", before, example(), example(**changed), EXAMPLE)
+        for field, key, changed in (
+            ("Example.question", "question=Z", {"question": "Z"}),
+            ("Example.steps", "steps=[{search: z, found: [{text: c}]}, {answer: d}]", {"search": "z"}),
+            ("Step.search", "steps.0.search=z", {"search": "z"}),
+            ("Step.think", "steps.0.think=z", {"think": "z"}),
+            ("Step.found", "steps.0.found=[{text: z}]", {"found": ") z"}),
+            ("Step.answer", "steps.1.answer=z", {"answer": "z"}),
+            ("Found.title", "steps.0.found.0.title=Z", {"found": "Z) c"}),
+            ("Found.text", "steps.0.found.0.text=z", {"found": ") z"}),
+        )
+    ),
+    Row(
+        "SearchR1.instruct",
+        "environment.protocol.instruct=true",
+        lambda e: "Answer the question" in begin(e.environment.open(), e.questions("test")[:1])[1][0],
+        False,
+        True,
     ),
     Row("Search.protocol", "environment.protocol=effect_parts:Loud", prompt, "Question", "QUESTION", ONE),
     # "Rome Italy" shares a word of two with "Rome": precision 1/2, recall 1.

@@ -34,7 +34,7 @@ from sdsearch.errors import DataError, RetrieverUnavailable
 from sdsearch.retrieval.cached import Patience
 
 if TYPE_CHECKING:
-    from httpx import Client
+    from httpx2 import Client
 
 CONNECT_SECONDS, IDLE_SECONDS, SHOWN, ABREAST = 10, 60, 200, 16
 PROBE = "Who is there?"
@@ -128,31 +128,31 @@ class HttpSearcher:
 
     @cached_property
     def _client(self) -> Client:
-        import httpx
+        import httpx2
 
         # A proxy of this machine does not lead back to it.
-        client = httpx.Client(trust_env=not loopback(self.url), limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS))
+        client = httpx2.Client(trust_env=not loopback(self.url), limits=httpx2.Limits(keepalive_expiry=IDLE_SECONDS))
         weakref.finalize(self, client.close)
         return client
 
     def _ask(self, method: str, url: str, body: bytes | None = None) -> Answer:
         """Return the answer, read to its end. Raises `RetrieverUnavailable`, which does not name the address."""
-        import httpx
+        import httpx2
 
         headers, end, content = {"Content-Type": "application/json"}, time.monotonic() + self.seconds, b""
         slow = f"the server did not answer within {self.seconds:g} s"
         try:
             with self._client.stream(method, url, content=body, headers=headers, timeout=self.seconds) as response:
-                # The time limit of httpx is one for each piece of an answer: a server that drips would never meet it.
+                # The time limit of httpx2 is one for each piece of an answer: a server that drips would never meet it.
                 for piece in response.iter_bytes():
                     content += piece
                     if time.monotonic() > end:
                         raise RetrieverUnavailable(slow)
-        except httpx.TimeoutException as error:
+        except httpx2.TimeoutException as error:
             raise RetrieverUnavailable(slow) from error
-        except httpx.ConnectError as error:
+        except httpx2.ConnectError as error:
             raise RetrieverUnavailable("nothing listens there, or it cannot be reached") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise RetrieverUnavailable(f"the server could not be asked ({type(error).__name__})") from error
         return Answer(response.status_code, content)
 

@@ -170,10 +170,11 @@ def check(
 ) -> None:
     """Print each spec with everything it leaves out filled in, or all that is wrong with it (exit code 1).
 
-    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it. With --data so does what
+    Code from elsewhere that it names comes first, a line each: whoever uses the spec runs it; then the keys that it
+    sends, and where to. With --data so does what
     its files and servers hold. A spec that is no experiment says with `kind` what it is.
     """
-    from sdsearch.config.called import called
+    from sdsearch.config.called import called, sent
     from sdsearch.config.explain import listing, origins
     from sdsearch.config.load import load_any
     from sdsearch.config.yaml import write
@@ -193,6 +194,9 @@ def check(
             if folder in folders:
                 notes.append(f"warning: its folder is {folder}, that of {folders[folder]} too: rename one of them")
             folders.setdefault(folder, path)
+            notes += [f"sends {key}" for key in sent(spec.spec)]
+            if isinstance(spec.spec, Experiment) and (note := spec.spec.tokenless):
+                notes.append(note)
             if data:
                 from sdsearch.inputs import inputs
 

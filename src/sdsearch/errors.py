@@ -52,8 +52,16 @@ class DivergedError(SdsearchError):
     """The weights, or what is computed with them, are no numbers any more."""
 
 
-class RetrieverUnavailable(SdsearchError):
+class Unavailable(SdsearchError):
+    """What an episode depends on could not be reached or answered wrongly: an outage, which is no result."""
+
+
+class RetrieverUnavailable(Unavailable):
     """The retriever could not be reached or answered wrongly: an outage, not an empty result."""
+
+
+class ModelUnavailable(Unavailable):
+    """A served model, or an agent of one's own, could not be reached or answered wrongly."""
 
 
 class StudyError(SdsearchError):

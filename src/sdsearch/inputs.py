@@ -72,8 +72,11 @@ def _steps(run: Path) -> str:
 
 def _tokeniser(experiment: Experiment) -> str:
     """Say what the model's tokeniser makes of the longest prompt; where the questions cannot be read, only its size."""
-    codec = load_codec(experiment.model, experiment.environment.grammar.tags)
+    grammar = experiment.environment.grammar
+    codec = load_codec(experiment.model, grammar.tags, grammar.preamble)
     size = f"a tokeniser of {len(codec.tokenizer):,} tokens"
+    if grammar.searches_first:  # its prompts need the index, which is not built here
+        return size
     try:
         questions: list[Question] = [*experiment.questions("train"), *experiment.questions("test")]
     except SdsearchError:

@@ -17,6 +17,12 @@ def called(spec: object) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
+def sent(spec: object) -> list[str]:
+    """Return which keys a spec sends where, each once: "OPENAI_API_KEY to api.openai.com"."""
+    pairs = [pair for _, part in parts(spec) for pair in part.sends]
+    return [f"{variable} to {host}" for variable, host in dict.fromkeys(pairs)]
+
+
 def parts(value: object, where: str = "") -> Iterator[tuple[str, Component]]:
     """Yield every component in a spec, however deep, and where it stands: "objective.terms.1.hint"."""
     if isinstance(value, Component):

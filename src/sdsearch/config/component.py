@@ -84,6 +84,11 @@ class Component(Settings, ABC):
         """Dotted paths of code that it runs because its settings name it."""
         return ()
 
+    @property
+    def sends(self) -> tuple[tuple[str, str], ...]:
+        """Which variables of the environment it sends, as keys, and the host that each goes to."""
+        return ()
+
     def inspect(self) -> str | None:
         """Open what its settings name, files or a server, in a few seconds at most, and say what is there.
 

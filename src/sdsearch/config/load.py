@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from itertools import zip_longest
@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sdsearch.config.component import Readers, Settings
+from sdsearch.config.component import Component, Readers, Settings, resolve
 from sdsearch.config.document import Node, Place
 from sdsearch.config.problems import explain
 from sdsearch.config.scalars import clean, expanded
 from sdsearch.config.words import quoted, suggest
 from sdsearch.config.yaml import DEEPEST, LARGEST, parse
-from sdsearch.errors import SpecError
+from sdsearch.errors import ComponentError, SpecError
 
 KINDS = {
     "experiment": "sdsearch.spec.experiment:Experiment",
@@ -143,7 +143,7 @@ def moved(root: Node, model: type[BaseModel]) -> list[str]:
     """Take out what an earlier edition called otherwise, and return a line for each: where it is now.
 
     A model's `moved` names a key, "agent.model", or one value of a key, "agent.type=local", which goes with all that
-    stands beside it.
+    stands beside it. A key that the component at that place has itself has not moved.
     """
     lines = []
     for what, where in getattr(model, "moved", {}).items():
@@ -157,7 +157,7 @@ def moved(root: Node, model: type[BaseModel]) -> list[str]:
             continue
         name = above[-1] if value else last
         node = holder.value.get(name)
-        if node is None:
+        if node is None or (not value and name in fields(model, above, holder)):
             continue
         if value:
             word = node.value.get(last) if isinstance(node.value, dict) else node
@@ -166,6 +166,19 @@ def moved(root: Node, model: type[BaseModel]) -> list[str]:
         del holder.value[name]
         lines.append(f"{holder.keys.get(name, node.place)}: {key}: {where}")
     return lines
+
+
+def fields(model: type[BaseModel], path: Sequence[str], node: Node) -> Collection[str]:
+    """Return the keys of the component that stands at a key of a model; none where no such component is known."""
+    field = model.model_fields.get(path[0]) if len(path) == 1 else None
+    family = field.annotation if field else None
+    named = node.value.get("type") if isinstance(node.value, dict) else None
+    if named is None or not (isinstance(family, type) and issubclass(family, Component)):
+        return ()
+    try:
+        return resolve(family, named.value).model_fields
+    except ComponentError:
+        return ()
 
 
 def complaint(problems: Sequence[str]) -> SpecError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
 from sdsearch.config.component import Component
@@ -19,11 +20,15 @@ class Reply(NamedTuple):
     context: Segment
     """The text that it was given, tokenised."""
     action: Segment | None
-    """What it did; None: no room was left."""
+    """What it did; None: no room was left, or see `outage`."""
     finish_reason: FinishReason = ""
     """Why the sampler stopped; "" for an agent that does not sample."""
     version: int = 0
     """The version of the policy that sampled."""
+    outage: str = ""
+    """Why it could not act: for people, it may name machines. The episode ends as "model_unavailable"."""
+    figures: Mapping[str, float] = MappingProxyType({})
+    """What the turn cost, by name; summed over its turns, it stands in the metrics of the episode."""
 
 
 class AgentSession(Protocol):

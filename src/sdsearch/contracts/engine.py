@@ -25,7 +25,8 @@ class Model(Settings):
     """A causal language model of the transformers library."""
 
     name: NameOrPath = "seed-policy"
-    """A name of the hub or of the package's own weights, or a folder, which begins with `/`, `./`, `../` or `~`."""
+    """A name of the hub, of the package's own weights or of an installed package that holds `gguf_file`; or a folder, which
+    begins with `/`, `./`, `../` or `~`."""
     gguf_file: str | None = None
     """The GGUF file inside `name`, for weights in that form."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -33,8 +34,12 @@ class Model(Settings):
     device: str = "auto"
     """Where the weights go; "auto" takes an accelerator if there is one."""
     chat: bool = False
-    """Put the prompt through the tokeniser's chat template, once, as the user's message. A template that would write
+    """Put the prompt through the tokeniser's chat template, once, as the user's message, after those of the protocol's
+    system and examples. A template that would write
     earlier turns otherwise later on is refused."""
+    observations: Literal["user", "tool", "text"] = "user"
+    """What a chat model is shown after an action as: the user's next message or a tool's, where its template only
+    appends them, or text in the model's own message (Search-R1). Without `chat` it is text."""
     trust_remote_code: bool = False
     """Run code that comes with a model from the hub."""
 
@@ -51,6 +56,9 @@ class Codec(Protocol):
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """Tokenise the text that opens a context."""
+
+    def observation(self, text: str, context: Sequence[int]) -> tuple[int, ...]:
+        """Tokenise what is shown after an action, with which the context ends."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens exactly, special tokens included."""

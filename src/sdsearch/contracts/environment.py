@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from itertools import zip_longest
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sdsearch.config.component import Component
-from sdsearch.core.question import Hit, Question
-from sdsearch.core.trajectory import Trajectory
+from sdsearch.config.component import Component, Settings
+from sdsearch.core.question import Hit, Passage, Question
+from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.errors import ComponentError
 
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "search", "information", "answer") for slash in ("", "/"))
@@ -44,10 +45,95 @@ class TextSpan(NamedTuple):
     end: int
 
 
+class Found(Settings):
+    """A passage of an example."""
+
+    title: str = ""
+    text: str
+
+
+class Step(Settings):
+    """One action of an example: a search and what it found, or an answer."""
+
+    think: str = ""
+    """What is thought before it."""
+    search: str | None = None
+    """The query."""
+    found: list[Found] = Field(default_factory=list)
+    """What the search found; an empty list: nothing."""
+    answer: str | None = None
+    """The answer, which ends the example."""
+
+
+class Example(Settings):
+    """An episode that a model is shown before its own."""
+
+    question: str
+    steps: list[Step] = Field(min_length=1)
+    """Its actions; the last one is the answer, and the only one."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        *searches, last = self.steps
+        if last.answer is None or last.search is not None or last.found:
+            raise ValueError("the last step of an example is an answer and nothing else: expected `answer`")
+        if any(step.search is None or step.answer is not None for step in searches):
+            raise ValueError("every step of an example but the last is a search: expected `search`, and no `answer`")
+        return self
+
+
+class Preamble(NamedTuple):
+    """What stands before the prompt of every episode, in its context."""
+
+    system: str = ""
+    """What a chat model is told as the system's message."""
+    segments: tuple[Segment, ...] = ()
+    """Whole episodes, one after the other, as they would be recorded; without tokens."""
+
+    @property
+    def text(self) -> str:
+        """All of it as one text, for a model that knows no turns."""
+        parts = [f"{self.system.rstrip()}\n\n"] if self.system.strip() else []
+        for segment, after in zip_longest(self.segments, self.segments[1:]):
+            over = segment.role == "model" and (after is None or after.role == "prompt")
+            parts.append(segment.text.rstrip() + "\n\n" if over else segment.text)
+        return "".join(parts)
+
+
+BARE = Preamble()
+"""Nothing."""
+
+
 class Grammar(Component):
     """The grammar between agent and environment: how the prompt, the actions and the observations are written."""
 
     family: ClassVar[str] = "protocol"
+    default: ClassVar[str] = "search_r1"
+
+    system: str = ""
+    """What stands before everything: a chat model's system message, else the beginning of its text."""
+    examples: list[Example] = Field(default_factory=list)
+    """Episodes that stand before that of the question: turns of a chat model, else text, as it would write it."""
+
+    @model_validator(mode="after")
+    def _writable(self) -> Self:
+        _ = self.preamble
+        return self
+
+    @property
+    def preamble(self) -> Preamble:
+        """What stands before a prompt. Raises `ValueError` for an example that cannot be written in this grammar."""
+        segments = list[Segment]()
+        for number, example in enumerate(self.examples):
+            segments.append(Segment("prompt", self.prompt(Question(f"example {number}", example.question, ()))))
+            for step in example.steps:
+                kind = "answer" if step.search is None else "search"
+                text = step.answer if step.search is None else step.search
+                segments.append(Segment("model", self.write(kind, text or "", step.think)))
+                if kind == "search":
+                    hits = [Hit(Passage(f"example {i}", p.title, p.text), 0.0) for i, p in enumerate(step.found)]
+                    segments.append(Segment("observation", self.render_hits(hits)))
+        return Preamble(self.system, tuple(segments))
 
     @property
     @abstractmethod
@@ -61,6 +147,11 @@ class Grammar(Component):
         No other text that was added to a tokeniser's vocabulary is ever shown to a model as the token that it spells.
         """
         return tuple(dict.fromkeys((*TAGS, *self.stop, *(end.replace("</", "<", 1) for end in self.stop))))
+
+    @property
+    def searches_first(self) -> bool:
+        """Whether the question itself is searched for, and what is found stands before the prompt."""
+        return False
 
     @abstractmethod
     def prompt(self, question: Question) -> str:
@@ -122,8 +213,8 @@ class TextVectorEnv(Protocol):
 
 FINAL = ("turns", "stop_reason", "outage", "metrics")
 """What the info of an episode says at its end: its `Turn`s, one for each action (one of the kind "answer" holds the
-answer); why it ended; what went wrong, or ""; and figures by name. Where it ended as "retriever_unavailable", nothing
-is learned from it."""
+answer); why it ended; what went wrong, or ""; and figures by name. Where it ended as one of
+`sdsearch.core.trajectory.OUTAGES`, nothing is learned from it."""
 
 
 class EnvFactory(ABC):

@@ -19,6 +19,8 @@ from sdsearch.core.question import STRICT, Question
 from sdsearch.errors import DataError
 
 Role = Literal["prompt", "model", "observation"]
+OUTAGES = ("retriever_unavailable", "model_unavailable")
+"""Why an outage ended an episode, by what failed."""
 FinishReason = Literal["", "stop", "end", "length"]
 """Why a turn ended: a stop string, the end token, or no room for more tokens."""
 
@@ -80,7 +82,7 @@ class Turn:
 class Trajectory:
     """One finished episode. Turn `t` is the t-th `model` segment.
 
-    `stop_reason` is "answered", "max_turns", "context_full", "invalid" or "retriever_unavailable".
+    `stop_reason` is "answered", "max_turns", "context_full", "invalid", or one of `OUTAGES`.
     """
 
     __pydantic_config__ = STRICT
@@ -103,7 +105,7 @@ class Trajectory:
     @property
     def lost(self) -> bool:
         """An outage ended the episode: it takes no part in credit, baseline or loss."""
-        return self.stop_reason == "retriever_unavailable"
+        return self.stop_reason in OUTAGES
 
     @property
     def answer(self) -> str | None:

@@ -26,7 +26,7 @@ class Evaluation(NamedTuple):
 def evaluate(experiment: Experiment, processes: Processes | None = None) -> Evaluation:
     """Play the first `evaluate.questions` of the spec's test questions; the same seed gives the same episodes.
 
-    Several processes share them out, and all return the same. Raises `RetrieverUnavailable` when outages last.
+    Several processes share them out, and all return the same. Raises `Unavailable` when outages last.
     """
     processes, settings = processes or Processes(Accelerator()), experiment.evaluate
     session, env_factory = open_session(experiment), experiment.environment.open()

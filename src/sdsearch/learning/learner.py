@@ -59,9 +59,10 @@ class Learner:
         settings, objectives = experiment.train, [stage.objective for stage in experiment.stages]
         self.experiment, self.settings, self.processes = experiment, settings, processes
         other, temperature = experiment.teacher, experiment.sampling.temperature
-        tags = experiment.environment.grammar.tags
-        self.policy = policy or Policy.load(experiment.model, temperature, tags)
-        external = Policy.load(other, temperature, tags) if other else None
+        grammar = experiment.environment.grammar
+        tags, preamble = grammar.tags, grammar.preamble
+        self.policy = policy or Policy.load(experiment.model, temperature, tags, preamble)
+        external = Policy.load(other, temperature, tags, preamble) if other else None
         kinds = needs.union(*(objective.teachers for objective in objectives))
         self.teachers = Teachers(self.policy, kinds - {"critic"}, settings.ema, external)
         asked = "critic" in needs or any(objective.critic for objective in objectives)

@@ -138,6 +138,7 @@ class Place(NamedTuple):
 def legible(place: str, group: Group, codec: Codec) -> None:
     """Raise `DataError` unless a group's tokens are those that this tokeniser would have written and read."""
     for trajectory in group.trajectories:
+        context: tuple[int, ...] = ()
         for segment in trajectory.segments:
             where = f"{place}: question {group.question.id!r}"
             if segment.text and not segment.tokens:
@@ -145,8 +146,10 @@ def legible(place: str, group: Group, codec: Codec) -> None:
             if segment.role == "model":
                 same = reads(segment.tokens, codec) == segment.text
             else:
-                write = codec.prompt if segment.role == "prompt" else codec.encode
-                same = write(segment.text) == segment.tokens
+                opens = segment.role == "prompt"
+                wrote = codec.prompt(segment.text) if opens else codec.observation(segment.text, context)
+                same = wrote == segment.tokens
+            context = segment.tokens
             if not same:
                 raise DataError(
                     f"{where}: the tokens of a {segment.role} are not those of `model`: its tokeniser or its chat "

@@ -7,11 +7,11 @@ import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sdsearch.contracts.environment import TAGS, Grammar
+from sdsearch.contracts.environment import BARE, TAGS, Grammar, Preamble
 from sdsearch.core.trajectory import Span
-from sdsearch.policy.chat_template import closing, opening
+from sdsearch.policy.chat_template import closing, observing, opening, pieces
 from sdsearch.policy.control_tokens import controls, markers
 
 if TYPE_CHECKING:
@@ -21,14 +21,25 @@ if TYPE_CHECKING:
 class TokenizerCodec:
     """A tokeniser of the transformers library; see `sdsearch.contracts.engine.Codec`."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat: bool = False, tags: Collection[str] = TAGS) -> None:
-        """Take a loaded tokeniser, and the tags of the protocol, which may be tokens of their own.
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        chat: bool = False,
+        tags: Collection[str] = TAGS,
+        preamble: Preamble = BARE,
+        observations: Literal["user", "tool", "text"] = "text",
+    ) -> None:
+        """Take a loaded tokeniser, the tags of the protocol, which may be tokens of their own, and its preamble.
 
-        Raises `ModelError` when `chat` is on and its template cannot be used.
+        In a chat, `observations` are messages of a role, or "text". Raises `ModelError` when `chat` is on and the
+        template cannot be used so.
         """
         # The types of transformers end at "Tensor | Module".
         self.tokenizer: Any = tokenizer
-        self.opening = opening(tokenizer) if chat else None
+        self.opening: tuple[str, ...] | None = opening(tokenizer) if chat else None
+        self.preamble = preamble
+        self.observed = observing(tokenizer, observations) if chat and observations != "text" else None
+        self.shown = self._shown(preamble, "user" if observations == "text" else observations) if chat else ()
         self.controls, self.markers = controls(tokenizer, tags), markers(tokenizer, tags)
         self.ends = self._ends(chat)
 
@@ -44,7 +55,11 @@ class TokenizerCodec:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         rules = backend.to_str() if backend else json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
         start = self.start[0] if len(self.start) == 1 else list(self.start) or None
-        return hashlib.sha256(json.dumps([rules, self.opening, start]).encode()).hexdigest()
+        about = [rules, self.opening, start]
+        # What a codec has no use for changes no fingerprint: groups that were stored without it go on being read.
+        about += [self.observed] if self.observed else []
+        about += [self.shown or self.preamble.text] if self.preamble != BARE else []
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     @cached_property
     def start(self) -> tuple[int, ...]:
@@ -99,11 +114,42 @@ class TokenizerCodec:
 
         The template was applied when the policy was made: only what it writes round the user's message is used, and
         only that may hold special tokens. All that follows is appended, so no template can rewrite what was sampled.
+        The preamble stands before it: messages of the system, the user and the model, or text without a template.
         """
         if self.opening:
-            before, after = (self.tokenizer(t, add_special_tokens=False)["input_ids"] for t in self.opening)
-            return (*before, *self.encode(text), *after)
-        return (*self.start, *self.encode(text))
+            *pieces, last = self.opening
+            parts = [part for piece, said in zip(pieces, (*self.shown, text), strict=True) for part in (piece, said)]
+            tokens = [self.encode(p) if i % 2 else self._written(p) for i, p in enumerate(parts)]
+            return (*(t for part in tokens for t in part), *self._written(last))
+        return (*self.start, *self.encode(self.preamble.text + text))
+
+    def observation(self, text: str, context: Sequence[int]) -> tuple[int, ...]:
+        """Tokenise what a model is shown after an action that ended `context`: in a chat, as the next message.
+
+        The template's end of the model's own message comes first, less the token that the model may have written.
+        """
+        if self.observed is None:
+            return self.encode(text)
+        ends = self._written(closing(self.tokenizer))
+        if context and ends[:1] == (context[-1],) and context[-1] in self.controls:
+            ends = ends[1:]
+        before, after = map(self._written, self.observed)
+        return (*ends, *before, *self.encode(text.strip()), *after)
+
+    def _written(self, text: str) -> tuple[int, ...]:
+        """Tokenise what the chat template writes."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _shown(self, preamble: Preamble, role: str) -> tuple[str, ...]:
+        """Return the texts of the messages that stand before a prompt, and let `opening` be what is round them all."""
+        said = [("system", preamble.system)] if preamble.system.strip() else []
+        roles = {"prompt": "user", "model": "assistant", "observation": role}
+        for segment in preamble.segments:
+            text = segment.text.strip() if segment.role == "observation" else segment.text
+            said.append((roles[segment.role], text))
+        if said:
+            self.opening = pieces(self.tokenizer, [*(role for role, _ in said), "user"])
+        return tuple(text for _, text in said)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens exactly, special tokens included."""

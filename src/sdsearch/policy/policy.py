@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sdsearch.contracts.engine import LanguageModel, Model, Sampling
-from sdsearch.contracts.environment import TAGS
+from sdsearch.contracts.environment import BARE, TAGS, Preamble
 from sdsearch.errors import ContextError, ModelError
 from sdsearch.policy.agreement import agree, finished
 from sdsearch.policy.attention import Attention
@@ -66,10 +67,17 @@ class Policy:
         return twin
 
     @classmethod
-    def load(cls, settings: Model, temperature: float = 1.0, tags: Collection[str] = TAGS) -> Policy:
+    def load(
+        cls,
+        settings: Model,
+        temperature: float = 1.0,
+        tags: Collection[str] = TAGS,
+        preamble: Preamble = BARE,
+    ) -> Policy:
         """Load weights and tokeniser, safetensors or GGUF only; nothing of a model's own code runs unless allowed.
 
-        `tags` are the protocol's, see `Grammar.tags`. Raises `ModelError` when something that is needed is missing.
+        `tags` and `preamble` are the protocol's, see `Grammar`. Raises `ModelError` when something that is needed is
+        missing.
         """
         from transformers import AutoModelForCausalLM, GgufConfig
         from transformers.utils import logging
@@ -79,7 +87,7 @@ class Policy:
         if settings.gguf_file:
             # Weights that stay in GGUF's blocks could be neither trained nor saved.
             form = {"quantization_config": GgufConfig(dequantize=True)}
-        codec = load_codec(settings, tags)
+        codec = load_codec(settings, tags, preamble)
         with loading(settings) as (name, options):
             model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, settings.dtype), **form, **options)
         device = settings.device
@@ -162,8 +170,8 @@ class Policy:
         )
 
 
-def load_codec(settings: Model, tags: Collection[str] = TAGS) -> TokenizerCodec:
-    """Load a model's tokeniser alone, for a protocol with these tags.
+def load_codec(settings: Model, tags: Collection[str] = TAGS, preamble: Preamble = BARE) -> TokenizerCodec:
+    """Load a model's tokeniser alone, for a protocol with these tags and this preamble.
 
     Raises `ModelError` when it is missing or its chat template cannot be used.
     """
@@ -171,7 +179,18 @@ def load_codec(settings: Model, tags: Collection[str] = TAGS) -> TokenizerCodec:
 
     with loading(settings) as (name, options):
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    return TokenizerCodec(tokenizer, settings.chat, tags)
+    return TokenizerCodec(tokenizer, settings.chat, tags, preamble, settings.observations)
+
+
+def place(settings: Model) -> Path | None:
+    """Return the folder that a name stands for: one of ours, or an installed package that holds the GGUF file."""
+    if (WEIGHTS / settings.name).is_dir():
+        return WEIGHTS / settings.name
+    if not settings.gguf_file or not settings.name.isidentifier() or Path(settings.name).exists():
+        return None
+    found = importlib.util.find_spec(settings.name)
+    folders = [Path(folder) for folder in (found.submodule_search_locations or () if found else ())]
+    return next((folder for folder in folders if (folder / settings.gguf_file).is_file()), None)
 
 
 @contextmanager
@@ -187,7 +206,7 @@ def loading(settings: Model) -> Iterator[tuple[str, dict[str, Any]]]:
             "hub or of the package's weights, or a path: one that begins with ./ is seen from its spec"
         )
     try:
-        yield str(WEIGHTS / settings.name) if (WEIGHTS / settings.name).is_dir() else settings.name, options
+        yield str(place(settings) or settings.name), options
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
             f"the model {settings.name!r} could not be loaded: {error}\nexpected a folder or hub name that holds "

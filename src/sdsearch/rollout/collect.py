@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from sdsearch.contracts.environment import EnvFactory, TextVectorEnv
 from sdsearch.core.question import SEED, Question
 from sdsearch.core.trajectory import Fork, Group
 from sdsearch.core.usage import Clock, Usage
-from sdsearch.errors import ComponentError, RetrieverUnavailable
+from sdsearch.errors import ComponentError, ModelUnavailable, RetrieverUnavailable, Unavailable
 from sdsearch.rollout.driver import all_texts, play
 from sdsearch.rollout.order import row_seeds
 
@@ -171,11 +171,22 @@ class EpisodeCollector:
 
 
 def bearable(groups: Sequence[Group], most: float) -> None:
-    """Raise `RetrieverUnavailable` when outages ended more than the share `most` of the episodes; it says why."""
+    """Raise `Unavailable` when outages ended more than the share `most` of the episodes.
+
+    It says why, and by its class what failed the last.
+    """
     episodes = [t for g in groups for t in g.trajectories]
     lost = [t for t in episodes if t.lost]
     if len(lost) > most * len(episodes):
-        raise RetrieverUnavailable(
-            f"the retriever failed in {len(lost) / len(episodes):.0%} of the episodes "
+        what, kind = FAILED[lost[-1].stop_reason]
+        raise kind(
+            f"{what} failed in {len(lost) / len(episodes):.0%} of the episodes "
             f"(train.max_outage_rate is {most:.0%}): {lost[-1].outage}"
         )
+
+
+FAILED: Mapping[str, tuple[str, type[Unavailable]]] = {
+    "retriever_unavailable": ("the retriever", RetrieverUnavailable),
+    "model_unavailable": ("the agent's model", ModelUnavailable),
+}
+"""What an outage is of, by the stop reason, and what it is raised as when it lasts."""

@@ -30,8 +30,8 @@ def play(
 
     `questions` are what they are about, `texts` what they show now. `pasts`, for episodes in their middle, holds all
     that was recorded of each, what it shows now included. Each turn is one call of the session for all live episodes
-    and one step of the environment; a `context_full` episode ends before its next action. Raises `ComponentError` when
-    the environment does not keep to `TextVectorEnv`.
+    and one step of the environment; an episode without room, or whose agent cannot be reached, ends before its next
+    action. Raises `ComponentError` when the environment does not keep to `TextVectorEnv`.
     """
     count = len(questions)
     segments = [list(past[:-1]) for past in pasts] if pasts else [[] for _ in questions]
@@ -44,22 +44,22 @@ def play(
         acted = session.resume(rows, pasts) if pasts else session.act(rows, [texts[i] for i in live])
         pasts = None
         clock.time("generate", since)
-        actions, full = [""] * count, []
+        actions, ended = [""] * count, []
         for i, reply in zip(live, acted, strict=True):
             segments[i].append(reply.context)
+            replies[i].append(reply)
             if reply.action is None:
-                env.end(i, "context_full")
-                full.append(i)
+                env.end(i, "model_unavailable" if reply.outage else "context_full")
+                ended.append(i)
             else:
                 segments[i].append(reply.action)
-                replies[i].append(reply)
                 actions[i] = reply.action.text
         since = time.perf_counter()
         texts, paid, terminated, truncated, infos = shaped(env.step(actions), count)
         clock.time("retrieve", since)
         rewards += paid
         over = terminated | truncated
-        if going := [i for i in full if not over[i]]:
+        if going := [i for i in ended if not over[i]]:
             raise ComponentError(f"the environment goes on with the episodes {going}, expected `end` to end them")
         records |= {i: final(infos, i) for i in live if over[i]}
         live = [i for i in live if not over[i]]
@@ -73,6 +73,11 @@ def trajectory(
     question: Question, segments: Sequence[Segment], replies: Sequence[Reply], reward: float, record: Mapping[str, Any]
 ) -> Trajectory:
     """Record a finished episode. `replies` are those of its last turns, which were played just now."""
+    outage = "".join(reply.outage for reply in replies) or record["outage"]
+    figures = dict[str, float]()
+    for name, value in (item for reply in replies for item in reply.figures.items()):
+        figures[name] = figures.get(name, 0.0) + value
+    replies = [reply for reply in replies if reply.action]
     turns = list(record["turns"])
     if (actions := sum(s.role == "model" for s in segments)) != len(turns):
         raise ComponentError(f"the environment reports {len(turns)} turns of {actions} actions, expected one for each")
@@ -87,8 +92,8 @@ def trajectory(
         tuple(turns),
         record["stop_reason"],
         reward,
-        {name: number(value) or 0.0 for name, value in record["metrics"].items()},
-        record["outage"],
+        {name: number(value) or 0.0 for name, value in {**record["metrics"], **figures}.items()},
+        outage,
     )
 
 

@@ -45,7 +45,7 @@ def evaluate(
 ) -> list[Group]:
     """Play each question once, `batch` at a time; the same seed gives the same episodes. One group per question.
 
-    Raises `RetrieverUnavailable` when outages ended more than the share `max_outage_rate` of the episodes so far.
+    Raises `Unavailable` when outages ended more than the share `max_outage_rate` of the episodes so far.
     """
     groups: list[Group] = []
     for start in range(0, len(questions), batch):

@@ -13,5 +13,5 @@ def open_session(experiment: Experiment) -> AgentSession:
     if not agent.trainable:
         return agent.open(experiment.environment.grammar)
     grammar = experiment.environment.grammar
-    policy = Policy.load(model, sampling.temperature, grammar.tags)
+    policy = Policy.load(model, sampling.temperature, grammar.tags, grammar.preamble)
     return agent.open(grammar, language_model(model, sampling, policy))

@@ -143,6 +143,16 @@ class Experiment(Settings):
         return None
 
     @property
+    def tokenless(self) -> str | None:
+        """What cannot be done with the episodes of an agent that keeps no tokens; None: its agent does."""
+        if self.agent.trainable:
+            return None
+        return (
+            f"agent: `{self.agent.type}` keeps no tokens: its episodes can be played, evaluated and read, but nothing "
+            "is trained on them, and no credit, teacher or `fidelity` scores them"
+        )
+
+    @property
     def stages(self) -> list[Stage]:
         """The phases of the run, in order; none where nothing is learned."""
         if not self.train.phases:

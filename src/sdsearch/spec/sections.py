@@ -103,7 +103,7 @@ class Train(Settings):
     columns_every: int = Field(1, ge=0)
     """Steps between those of whose tokens all figures are kept, the first included; 0: none."""
     max_outage_rate: float = Field(0.5, ge=0, le=1)
-    """The run stops when the retriever ends more than this share of a step's episodes."""
+    """The run stops when the retriever, or a served model, ends more than this share of a step's episodes."""
 
     @model_validator(mode="before")
     @classmethod

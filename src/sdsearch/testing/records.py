@@ -1,8 +1,14 @@
-"""Invented records in each layout in which people keep questions: record i of a layout, ready for JSON."""
+"""Records in each layout in which people keep questions, ready for JSON: invented ones, and a set made of the atlas."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from random import Random
 from typing import Any
+
+from sdsearch.core.question import Passage
+from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 
 PARAGRAPHS = {
     "Ash Bridge": ["Ash Bridge was built by Ida Oak.", " It crosses the Elm."],
@@ -154,3 +160,47 @@ LAYOUTS = {
     "search_r1": (search_r1, deep_researcher),
 }
 """What makes the records of each layout, by the name of the layout in a spec."""
+
+
+def multi_hop(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return `count` questions of two and three hops as HotpotQA is published, each with ten paragraphs.
+
+    A paragraph holds all that the atlas tells about one thing, a sentence a fact, and is the same wherever it stands.
+    Beside those that a question needs, by lot, stand paragraphs that others need. Raises `ValueError` for more
+    questions than there are.
+    """
+    about, place = defaultdict[str, list[Passage]](list), dict[str, tuple[str, int]]()
+    for passage in AtlasPassages().passages():
+        key = passage.id.rpartition("/")[0]
+        place[passage.id] = (key, len(about[key]))
+        about[key].append(passage)
+    questions = AtlasQuestions(split="test", kinds=["bridge", "comparison"], hops=[2, 3], seed=seed).questions()
+    if count > len(questions):
+        raise ValueError(f"got a count of {count}, expected at most {len(questions)}")
+    needed = sorted({place[i][0] for q in questions for i in q.gold})
+    records = []
+    for question in questions[:count]:
+        dice = Random(f"{seed}/{question.id}")
+        gold = [place[i] for i in question.gold]
+        shown = {about[key][0].title: key for key, _ in gold}
+        for key in dice.sample(needed, 30):
+            if len(shown) < 10:
+                shown.setdefault(about[key][0].title, key)
+        titles = dice.sample(sorted(shown), len(shown))
+        records.append(
+            {
+                "_id": question.id,
+                "question": question.text,
+                "answer": question.answers[0],
+                "type": question.kind,
+                "level": "hard",
+                "supporting_facts": [[about[key][0].title, fact] for key, fact in gold],
+                "context": [[title, sentences(about[shown[title]])] for title in titles],
+            }
+        )
+    return records
+
+
+def sentences(passages: Sequence[Passage]) -> list[str]:
+    """Return what passages say, as HotpotQA has it: every sentence but the first begins with a space."""
+    return [" " * (i > 0) + passage.text for i, passage in enumerate(passages)]

@@ -240,6 +240,7 @@ class Holder(BaseModel):
 
 def test_the_name_in_a_spec_is_the_name_of_the_file() -> None:
     assert Holder.model_validate({"grammar": {"type": "search_r1"}}).grammar == SearchR1()
-    assert SearchR1().model_dump() == {"type": "search_r1", "instruction": "", "max_passage_characters": 2000}
+    given = {"instruct": False, "instruction": "", "max_passage_characters": 2000}
+    assert SearchR1().model_dump() == {"type": "search_r1", "system": "", "examples": [], **given}
     assert GRAMMAR.stop == ("</search>", "</answer>")
     assert TextSpan("think", 0, 1) in GRAMMAR.spans("x")

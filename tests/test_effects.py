@@ -29,8 +29,8 @@ from sdsearch.config.component import Settings, resolve
 from sdsearch.contracts.engine import Prompt
 from sdsearch.core.trajectory import Group, Trajectory, read_groups
 from sdsearch.errors import RetrieverUnavailable
+from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.learning import train as training
-from sdsearch.learning.evaluate import evaluate
 from sdsearch.learning.learner import Learner
 from sdsearch.learning.processes import Processes
 from sdsearch.learning.trainer import Trainer

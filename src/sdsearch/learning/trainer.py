@@ -29,7 +29,7 @@ from sdsearch.monitoring.monitor import Monitor
 from sdsearch.policy.policy import language_model
 from sdsearch.report.page import page
 from sdsearch.rollout.collect import EpisodeCollector, bearable
-from sdsearch.rollout.evaluate import evaluate, headline, mean
+from sdsearch.rollout.evaluate import by_source, evaluate, headline, mean
 from sdsearch.rollout.order import choose, due, step_seed
 from sdsearch.runs import checkpoint
 from sdsearch.runs.fingerprints import compare, fingerprints
@@ -74,7 +74,7 @@ class Trainer:
                 f"train.questions is {settings.questions} and `data.train` has {len(self.questions)}: with several "
                 "processes expected at least as many"
             )
-        self.held_out = experiment.questions("test")[: experiment.evaluate.questions]
+        self.held_out, self.some_held_out = experiment.held_out(), experiment.held_out(last=False)
         self.learner = Learner(experiment, processes)
         experiment = self.experiment = experiment.settled(self.learner.tokens_per_batch)
         self.settings = experiment.train
@@ -231,7 +231,7 @@ class Trainer:
     def evaluate(self, step: int, last: bool = True) -> str:
         """Play the held-out questions, some of them unless it is the last time; write how it went, and say it."""
         settings, clock = self.experiment.evaluate, Clock()
-        questions = self.held_out if last else self.held_out[: settings.between]
+        questions = self.held_out if last else self.some_held_out
 
         def play() -> list[Group]:
             mine, seed, limit = self.processes.share(questions), self.experiment.seed, self.settings.max_outage_rate
@@ -240,7 +240,7 @@ class Trainer:
         self.follow()
         with self.surviving(step):
             groups = self.processes.collect(self.processes.attempt(play))
-        figures, retrievals = mean(groups), self.retrievals()
+        figures, retrievals = by_source(groups), self.retrievals()
         metrics = {"step": step, "evaluate": figures, "retrieval": retrievals, "seconds": clock.seconds}
         self.write(metrics, f"evaluate_{step}", groups)
         self.report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -25,17 +26,22 @@ class Task:
         if self.bars.rich and self.bar is not None:
             self.bars.rich.update(self.bar, completed=self.done, description=label)
         elif self.done >= self.total or time.monotonic() - self.last > 10:
-            self.last = time.monotonic()
-            self.bars.console.print(
-                f"{self.name}: {self.done}/{self.total}{'  ' + note if note else ''}", highlight=False
-            )
+            self.line(note)
+
+    def line(self, note: str = "") -> None:
+        """Print a line on where the job is."""
+        self.last = time.monotonic()
+        self.bars.console.print(f"{self.name}: {self.done}/{self.total}{'  ' + note if note else ''}", highlight=False)
 
 
 class Bars:
     """The progress display of one command; use as a context manager."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Show on `console` (default: standard output)."""
+    def __init__(self, console: Console | None = None, beat: float = 0.0) -> None:
+        """Show on `console` (default: standard output).
+
+        `beat`: off a terminal, say how far it is at least every so many seconds, also where nothing advances meanwhile.
+        """
         self.console = console or Console()
         columns = (
             TextColumn("{task.description}"),
@@ -45,11 +51,16 @@ class Bars:
             TimeRemainingColumn(),
         )
         self.rich = Progress(*columns, console=self.console) if self.console.is_terminal else None
+        self.tasks: list[Task] = []
+        self.began, self._over = time.monotonic(), threading.Event()
+        self.heart = threading.Thread(target=self._beat, args=(beat,), daemon=True) if beat and not self.rich else None
 
     def __enter__(self) -> Self:
         """Start the display."""
         if self.rich:
             self.rich.start()
+        if self.heart:
+            self.heart.start()
         return self
 
     def __exit__(
@@ -58,10 +69,21 @@ class Bars:
         """Stop the display."""
         if self.rich:
             self.rich.stop()
+        self._over.set()
+        if self.heart:
+            self.heart.join()
 
     def task(self, name: str, total: int) -> Task:
         """Begin a job of `total` pieces."""
-        return Task(self, name, total)
+        self.tasks.append(Task(self, name, total))
+        return self.tasks[-1]
+
+    def _beat(self, seconds: float) -> None:
+        """Repeat where the newest job is, whenever it has not said so for nearly that long."""
+        while not self._over.wait(seconds / 20):
+            task = self.tasks[-1] if self.tasks else None
+            if task and task.done < task.total and time.monotonic() - task.last > 0.9 * seconds:
+                task.line(f"after {time.monotonic() - self.began:.0f} s")
 
     def say(self, line: str) -> None:
         """Print one line above the bars."""

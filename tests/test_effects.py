@@ -1002,6 +1002,15 @@ ROWS = [
         [3, 3],
         ONE,
     ),
+    # The smallest sha256 of q0 to q4.
+    Row(
+        "Evaluate.pick",
+        "evaluate.pick=hash",
+        of_run(lambda seen: [g.question.id for g in seen.played["evaluate_0"]]),
+        ["q0", "q1"],
+        ["q0", "q4"],
+        ONE,
+    ),
     Row(
         "Evaluate.between",
         "evaluate.between=1",

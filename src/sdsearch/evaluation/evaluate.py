@@ -80,10 +80,10 @@ def evaluate(
             if task:
                 task.advance(len(lot), f"{len(lost)} ended by outages" if lost else "")
         done |= {group.question: group for group in lost}
-        groups = [done[question] for question in questions]
+        groups = [done[question] for question in questions if question in done]
         result = scores(groups)
         others = [group for question, group in done.items() if question not in set(questions)]
-        if kept and processes.main and not (kept.over and [*groups, *others] == there):
+        if kept and processes.main and not (kept.asked == len(groups) and [*groups, *others] == there):
             kept.finish([*groups, *others], result, played.decode)
     return Evaluation(result.values, groups, result, kept.folder if kept else None)
 

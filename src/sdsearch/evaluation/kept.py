@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,10 @@ class Kept(StoredRun):
         return known
 
     @property
-    def over(self) -> bool:
-        """Whether it was played to its end once, and the scores are there."""
-        return "sets" in self.about
+    def asked(self) -> int | None:
+        """How many questions the scores are of that are there; None before it was played to its end."""
+        asked: int | None = self.about.get("asked")
+        return asked
 
     def tell(self, about: dict[str, Any]) -> None:
         """Write what this is about, and perhaps how it went."""
@@ -139,9 +141,12 @@ class Kept(StoredRun):
 
 def mend(path: Path) -> None:
     """Cut off a last line that was not written to its end."""
-    if path.exists():
-        with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+    size = path.stat().st_size if path.exists() else 0
+    if size:
+        with path.open("r+b") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            whole = content.rfind(b"\n") + 1
+        if whole < size:
+            os.truncate(path, whole)
 
 
 def decisive(spec: dict[str, Any]) -> dict[str, Any]:

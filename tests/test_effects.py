@@ -502,6 +502,12 @@ def deafness(experiment: Experiment) -> list[int]:
     return [i for i, line in enumerate(lines, 1) if monitor.check(line)]
 
 
+def deadly(experiment: Experiment) -> list[int]:
+    """Return after how many steps without any gradient a run warns."""
+    monitor = Monitor(experiment.monitors)
+    return [i for i in range(1, 4) if monitor.check({"train": {"gradient_norm": 0.0}})]
+
+
 def likeliest(experiment: Experiment) -> bool:
     """Say whether every token of an evaluation is the one that the model finds likeliest."""
     model = opened(experiment).policy.model.eval()
@@ -1049,6 +1055,7 @@ ROWS = [
     Row("Monitors.labels_every", "monitors.labels_every=2", measured, [2, 0, 0], [2, 0, 2], HINTED),
     Row("Monitors.labels_groups", "monitors.labels_groups=1", measured, [2, 0, 0], [1, 0, 0], HINTED),
     Row("Monitors.label_effect", "monitors.label_effect=3", deafness, [2], [3], ("monitors.label_effect=2",)),
+    Row("Monitors.dead", "monitors.dead=2", deadly, [1], [2]),
     Row("Monitors.window", "monitors.window=2", warned("searches", 0.0, 0.0, 0.0), [3], [2], ("monitors.window=3",)),
     limit("drift_mean", "drift_mean"),
     limit("drift_max", "drift_max"),

@@ -1,4 +1,4 @@
-"""specs/paper/: what the paper fixes stands there, and every one runs with a tiny model of the same architecture."""
+"""specs/paper/: what the paper fixes stands there, and they run with a tiny model of the same architecture."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import sdsearch
 from sdsearch.evaluation.command import evaluated
 from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.learning.train import train
+from sdsearch.learning.trainer import Trainer
 from sdsearch.spec import load
 
 FOLDER = Path(sdsearch.__file__).parent / "specs" / "paper"
@@ -52,7 +53,7 @@ def test_what_the_paper_fixes() -> None:
             assert (hint["include_self"], hint["label_by"], hint["above"]) == ("all", "f1", 0.0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["sd_search_3b", "sd_search_7b_instruct"])  # the others are parts of these
 def test_it_trains_and_is_judged_on_all_seven(
     name: str, tmp_path: Path, tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,11 +69,12 @@ def test_it_trains_and_is_judged_on_all_seven(
             (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, asked)))
     passages = [{"id": str(i), "contents": f'"Place {i}"\nPlace {i} is in Rome.'} for i in range(10)]
     (tmp_path / "corpus.jsonl").write_text("\n".join(map(json.dumps, passages)))
+    monkeypatch.setattr(Trainer, "report", lambda self: None)  # pictures take longer than all else
     run = train(load(FOLDER / f"{name}.yaml", [*FEWER, f"model.name={tiny_qwen}"]))
     lines = run.metrics()
     assert [line["train"]["learning_rate"] for line in lines if "train" in line] == [1e-6]
     assert '"learning_rate": 1e-06' in (run.folder / "metrics.jsonl").read_text()
-    assert {name.removeprefix("f1/") for name in lines[-1]["evaluate"] if name.startswith("f1/")} == set(FILES)
+    assert [name.partition("/")[2] for name in lines[-1]["evaluate"] if "/" in name] == list(FILES)
     experiment, folder, step = evaluated(run.folder)
     done = evaluate(experiment, folder=folder, step=step)
     assert (list(done.scores.sets), len(done.groups)) == (list(FILES), 7)

@@ -80,15 +80,16 @@ def sources(groups: Sequence[Group]) -> dict[str, list[Group]]:
 def by_source(groups: Sequence[Group]) -> dict[str, float]:
     """Return `mean`; of questions from several sources, such as benchmarks, the mean of the means of each.
 
-    A large source then counts no more than a small one. The figures of each are there as "exact_match/<source>".
+    A large source then counts no more than a small one. Of each there is the headline alone, "exact_match/<source>".
     """
     means = {source: mean(some) for source, some in sources(groups).items()}
     if len(means) < 2:
         return mean(groups)
     names = dict.fromkeys(name for figures in means.values() for name in figures)
     known = {n: [f[n] for f in means.values() if not isnan(f.get(n, nan))] for n in names}
-    apart = {f"{n}/{source or 'other'}": f[n] for n in FIGURES for source, f in means.items() if n in f}
-    return {**{n: _mean(values) for n, values in known.items()}, **apart}
+    total = {n: _mean(values) for n, values in known.items()}
+    name = headline(total)
+    return {**total, **{f"{name}/{source or 'other'}": f[name] for source, f in means.items() if name in f}}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -124,7 +124,8 @@ class Experiment(Settings):
     def held_out(self, last: bool = True) -> list[Question]:
         """Return the questions of an evaluation, in their order; of one before the `last` there may be fewer."""
         each = self.evaluate.questions if last else self.evaluate.between or self.evaluate.questions
-        return picked(self.questions("test"), each, self.evaluate.pick)
+        by_name: Mapping[str, object] = getattr(self.data.test, "of", {}) if self.data else {}
+        return picked(self.questions("test"), each, self.evaluate.pick, by_name)
 
     def overlap(self) -> str | None:
         """Say how many questions of the test are asked in training too; None: not one."""

@@ -24,7 +24,7 @@ FLOORS = [
     "rollout runs",
     "report",
     "learning",
-    "study fidelity teacher serving testing warmstart play inputs",
+    "study fidelity teacher serving testing warmstart play inputs evaluation",
     "cli",
     "__main__",
 ]

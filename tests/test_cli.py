@@ -168,6 +168,7 @@ def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -
 def test_eval_as_json(folder: Path) -> None:
     found = json.loads(run("eval", "spec.yaml", "--json").stdout)
     assert (found["name"], found["questions"], found["figures"]["exact_match"]) == ("capitals", 3, 1.0)
+    assert (folder / found["folder"]).is_dir()
 
 
 def test_fidelity_of_the_known_problem_as_json() -> None:
@@ -186,8 +187,11 @@ def test_eval_plays_the_test_questions(folder: Path) -> None:
     done = run("eval", "spec.yaml")
     assert done.exit_code == 0, done.stderr
     assert "capitals: 3 questions" in done.stdout
-    rows = {w[1]: w[3] for line in done.stdout.splitlines() if len(w := line.split()) == 5}
-    assert (rows["exact_match"], rows["searches"], rows["gold_recall"]) == ("1.000", "1.000", "1.000")
+    rows = {
+        w[1]: " ".join(w[3::2]) for line in done.stdout.splitlines() if len(w := line.replace(" to ", "-").split()) > 6
+    }
+    assert rows["exact_match"].startswith("1.000 0.44-1.00 3")  # Wilson: 3 / (3 + 1.96 ** 2) = 0.44
+    assert (rows["gold_recall"][:5], rows["model_tokens"][:1]) == ("1.000", "-")
 
 
 def test_train_passes_its_options_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

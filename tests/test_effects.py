@@ -29,8 +29,8 @@ from sdsearch.config.component import Settings, resolve
 from sdsearch.contracts.engine import Prompt
 from sdsearch.core.trajectory import Group, Trajectory, read_groups
 from sdsearch.errors import RetrieverUnavailable
+from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.learning import train as training
-from sdsearch.learning.evaluate import evaluate
 from sdsearch.learning.learner import Learner
 from sdsearch.learning.processes import Processes
 from sdsearch.learning.trainer import Trainer
@@ -502,6 +502,12 @@ def deafness(experiment: Experiment) -> list[int]:
     monitor = Monitor(experiment.monitors)
     lines = ({"train": {}, "labels": {"distill": [[effect, 1.0]]}} for effect in (1.0, -1.0, 1.0, -1.0))
     return [i for i, line in enumerate(lines, 1) if monitor.check(line)]
+
+
+def deadly(experiment: Experiment) -> list[int]:
+    """Return after how many steps without any gradient a run warns."""
+    monitor = Monitor(experiment.monitors)
+    return [i for i in range(1, 4) if monitor.check({"train": {"gradient_norm": 0.0}})]
 
 
 falls = warned("reward", 0.5, 0.2, 0.2, 0.2)
@@ -1049,6 +1055,15 @@ ROWS = [
         [3, 3],
         ONE,
     ),
+    # The smallest sha256 of q0 to q4.
+    Row(
+        "Evaluate.pick",
+        "evaluate.pick=hash",
+        of_run(lambda seen: [g.question.id for g in seen.played["evaluate_0"]]),
+        ["q0", "q1"],
+        ["q0", "q4"],
+        ONE,
+    ),
     Row(
         "Evaluate.between",
         "evaluate.between=1",
@@ -1089,6 +1104,7 @@ ROWS = [
     Row("Monitors.collapse", "monitors.collapse=0.5", falls, [], [4], ("monitors.collapse=0.1",)),
     Row("Monitors.idle", "monitors.idle=2", idles, [3], [2], ("monitors.idle=3",)),
     Row("Monitors.label_effect", "monitors.label_effect=3", deafness, [2], [3], ("monitors.label_effect=2",)),
+    Row("Monitors.dead", "monitors.dead=2", deadly, [1], [2]),
     Row("Monitors.window", "monitors.window=2", warned("searches", 0.0, 0.0, 0.0), [3], [2], ("monitors.window=3",)),
     limit("drift_mean", "drift_mean"),
     limit("drift_max", "drift_max"),

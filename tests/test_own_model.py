@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AddedToken, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from sdsearch.learning.train import train
 from sdsearch.spec import load
 
 ROOT = Path(__file__).parents[1]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 FEWER = [
     "train.steps=1",
     "train.questions=2",
@@ -62,35 +55,8 @@ def written(folder: Path, model: dict[str, Any]) -> Path:
     return path
 
 
-def tiny_chat_model(folder: Path) -> None:
-    """Write a model like Qwen2.5-Instruct with random weights and bytes for tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(["Search with <search> query </search>."] * 9, trainer)
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")  # type: ignore[no-untyped-call]
-    wrapped.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    wrapped.add_tokens([AddedToken(t, special=False) for t in ("<tool_call>", "</tool_call>")])
-    wrapped.chat_template = CHATML
-    wrapped.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=len(wrapped),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        eos_token_id=wrapped.eos_token_id,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-
-
-def test_the_recipe_trains_a_tiny_model_of_the_same_kind(tmp_path: Path) -> None:
-    tiny_chat_model(tmp_path / "model")
-    spec = written(tmp_path, {"name": str(tmp_path / "model")})
+def test_the_recipe_trains_a_tiny_model_of_the_same_kind(tmp_path: Path, tiny_qwen: Path) -> None:
+    spec = written(tmp_path, {"name": str(tiny_qwen)})
     experiment = load(spec, [*FEWER, "sampling.max_new_tokens=12"])
     assert experiment.model.chat
     run = train(experiment)

@@ -227,7 +227,8 @@ def test_what_is_missing_is_described(folder: Path) -> None:
     (folder / "half.yaml").write_text("seed: 1\nenvironment:\n  top_k: 2\ndata: {train: 'toys:Toy'}\n")
     assert lines("half.yaml") == [
         "half.yaml:3:3: environment.retriever: missing: What is searched.",
-        "half.yaml:4:7: data.test: missing: What it is judged by: the same questions in every evaluation.",
+        "half.yaml:4:7: data.test: missing: What it is judged by: the same questions in every evaluation. "
+        "Several by name are judged apart.",
     ]
 
 

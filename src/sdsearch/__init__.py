@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sdsearch.core.trajectory import Fork, Group, Segment, Span, Trajectory, Turn
     from sdsearch.crediting.per_turn import per_turn, whole
     from sdsearch.crediting.policy_gradient import PolicyGradient
-    from sdsearch.learning.evaluate import evaluate
+    from sdsearch.evaluation.evaluate import evaluate
     from sdsearch.learning.train import train
     from sdsearch.runs.folder import Run
     from sdsearch.spec import Experiment, load
@@ -46,7 +46,7 @@ PLACES = {
     "core.trajectory": "Fork Group Segment Span Trajectory Turn",
     "crediting.per_turn": "per_turn whole",
     "crediting.policy_gradient": "PolicyGradient",
-    "learning.evaluate": "evaluate",
+    "evaluation.evaluate": "evaluate",
     "learning.train": "train",
     "runs.folder": "Run",
     "spec": "Experiment load",

@@ -101,17 +101,45 @@ def report(
     typer.echo(page(run))
 
 
+@app.command()
+def episode(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/sd_search/0.")],
+    trajectories: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Such as step_1 or evaluate_20; by default the newest.")
+    ] = None,
+    number: Annotated[int, typer.Option(min=0, help="Which of them, counted from 0.")] = 0,
+) -> None:
+    """Print one episode that a run has kept: what the model was shown, what it wrote, and how that was read."""
+    from sdsearch.report.episode import pick, told
+
+    for line in told(pick(run, trajectories, number)):
+        typer.echo(line)
+
+
 @app.command("eval")
 def evaluate(
-    spec: Spec,
+    place: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A spec, the folder of a run, or a checkpoint.")],
     set: Set = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Where its episodes are kept, instead of runs/<name>/eval/<seed>."
+        ),
+    ] = None,
+    checkpoint: Annotated[int | None, typer.Option(metavar="STEP", help="Of a run; by default the newest one.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Play all anew; what is there is moved aside.")] = False,
     retrieval: Annotated[
         bool, typer.Option("--retrieval", help="Judge the retriever alone: each question is one query, no agent plays.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Play the spec's test questions with its agent as it is, and print how it did."""
-    experiment = experiment_of(spec, set)
+    """Play the test questions with an agent as it is, print how it did, and keep every episode.
+
+    The same command goes on where it was stopped, and plays nothing twice.
+    """
+    from sdsearch.evaluation.command import evaluated
+
+    experiment, folder, step = evaluated(place if place.is_dir() else located(place), set or (), checkpoint)
     if retrieval:
         from sdsearch.rollout.retrieval import quality
 
@@ -120,22 +148,56 @@ def evaluate(
         return
     from accelerate import Accelerator
 
-    from sdsearch.learning.evaluate import evaluate as play
+    from sdsearch.evaluation.evaluate import evaluate as play
+    from sdsearch.evaluation.table import show
     from sdsearch.learning.processes import Processes
-    from sdsearch.rollout.evaluate import as_text, whole
 
-    processes = Processes(Accelerator())
-    figures, groups = play(experiment, processes)
+    processes, console = Processes(Accelerator()), Console(stderr=as_json)
+    done = play(experiment, processes, out or folder, fresh, step, console)
     processes.leave()
     if not processes.main:
         return
     if as_json:
-        print_json({"name": experiment.name, "questions": len(groups), "figures": figures})
+        about = {"name": experiment.name, "folder": str(done.folder), "questions": len(done.groups)}
+        print_json({**about, **done.scores.record()})
         return
-    table = Table("figure", "mean", title=f"{experiment.name}: {len(groups)} questions")
-    for name, value in whole(figures).items():
-        table.add_row(name, as_text(value))
-    Console().print(table)
+    show(experiment.name, done.scores, console)
+    typer.echo(f"everything is in {done.folder}")
+
+
+@app.command()
+def rescore(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an evaluation or of a run.")],
+    reward: Annotated[str, typer.Option(metavar="NAME|YAML", help="Such as f1, or '{type: \"mine:Strict\", by: 3}'.")],
+    trajectories: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Such as evaluate_20; by default the newest evaluation.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score the kept episodes with another reward. It is written beside them, and nothing is overwritten."""
+    from sdsearch.evaluation.rescore import rescore as score
+
+    done = score(run, reward, trajectories)
+    if as_json:
+        print_json(done.record())
+        return
+    done.show(Console())
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an evaluation or of a run.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one, on the same questions.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two evaluations question by question: the second minus the first, wins, losses and ties."""
+    from sdsearch.evaluation.compare import compare as pair
+
+    done = pair(first, second)
+    if as_json:
+        print_json(done.record())
+        return
+    done.show(Console())
 
 
 @app.command()

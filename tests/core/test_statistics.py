@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
+from scipy.stats import binomtest, ttest_1samp
 
-from sdsearch.core.statistics import estimate, holm, jackknife, mean, p_value, ratio
+from sdsearch.core.statistics import LEVEL, Estimate, average, estimate, holm, jackknife, mean, p_value, ratio, share
 
 
 def test_two_values_by_hand() -> None:
@@ -112,3 +112,34 @@ def test_holm_makes_none_smaller_the_smallest_bonferroni_s_and_keeps_the_order(p
     assert adjusted[int(np.argmin(ps))] == pytest.approx(min(1.0, min(ps) * len(ps)))
     order = np.argsort(ps, kind="stable")
     assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+
+
+def test_a_share_by_hand_and_as_scipy_has_it() -> None:
+    # None of 20: 0 to z^2 / (20 + z^2), with z = 1.96.
+    assert share([0.0] * 20) == pytest.approx((0.0, 0.0, 0.16113), abs=1e-5)
+    for ones, count in ((1, 1), (3, 7), (50, 100), (125, 125)):
+        expected = binomtest(ones, count).proportion_ci(LEVEL, "wilson")
+        assert share([1.0] * ones + [0.0] * (count - ones)) == pytest.approx(
+            (ones / count, expected.low, expected.high)
+        )
+    assert math.isnan(share([]).value)
+
+
+def test_an_average_puts_intervals_together() -> None:
+    one, two = Estimate(0.5, 0.4, 0.7), Estimate(0.3, 0.2, 0.4)
+    # Distances of 0.1 and 0.1 below, of 0.2 and 0.1 above, each counted half.
+    assert average([one, two]) == pytest.approx((0.4, 0.4 - 0.02**0.5 / 2, 0.4 + 0.05**0.5 / 2))
+    assert average([one, Estimate(math.nan, None, None)]) == pytest.approx(one)
+    assert average([one, Estimate(0.3, None, None)]) == (0.4, None, None)
+    assert math.isnan(average([]).value)
+
+
+def test_an_average_covers_what_it_says() -> None:
+    """Of shares of unlike size, one of them near 0: the true mean is outside in about one of twenty draws."""
+    dice, truth, outside = np.random.default_rng(0), (0.05, 0.5, 0.4), 0
+    for _ in range(2000):
+        drawn = [share((dice.random(n) < p).astype(float).tolist()) for n, p in zip((60, 30, 125), truth, strict=True)]
+        value = average(drawn)
+        assert value.low is not None and value.high is not None
+        outside += not value.low <= sum(truth) / 3 <= value.high
+    assert 0.035 < outside / 2000 < 0.065

@@ -120,6 +120,8 @@ def test_several_updates_of_a_step() -> None:
         "drift_max_last": 0.9,
         "effective_share_last": 0.6,
     }
+    tenths = [{"learning_rate": 0.1}] * 3  # whose mean is 0.10000000000000002
+    assert over(tenths) == {"learning_rate": 0.1}
     assert over([first]) == first, "of one update there is no last"
     assert over([{"loss": 2.0}]) == {"loss": 2.0}
     stale = over([first, last], sampled=False)

@@ -7,7 +7,7 @@ import pytest
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.evaluate import evaluate, mean
+from sdsearch.rollout.evaluate import by_source, evaluate, mean
 from sdsearch.rollout.session import open_session
 from sdsearch.spec import load
 from sdsearch.testing import example_trajectory
@@ -33,6 +33,24 @@ def test_means_leave_lost_episodes_out() -> None:
 
     figures = mean([Group(question, (made(1.0, False), made(0.0, False), made(1.0, True), made(1.0, False)))])
     assert figures == {"exact_match": pytest.approx(2 / 3), "reward": pytest.approx(2 / 3), "outage": 0.25}
+
+
+def test_sources_count_alike() -> None:
+    def made(source: str, reward: float, gold: bool) -> Group:
+        question = Question(f"{source}{reward}", "", ("a",), source=source)
+        metrics = {"exact_match": reward, **({"gold_recall": 0.5} if gold else {})}
+        return Group(question, (Trajectory(question, (), (), "answered", reward, metrics),))
+
+    nq = [made("nq", reward, gold=False) for reward in (0.0, 0.0, 0.0, 1.0)]
+    assert by_source(nq) == mean(nq) == {"exact_match": 0.25, "reward": 0.25, "outage": 0.0}
+    assert by_source([*nq, made("popqa", 1.0, gold=True)]) == {
+        "exact_match": 0.625,
+        "reward": 0.625,
+        "outage": 0.0,
+        "gold_recall": 0.5,
+        "exact_match/nq": 0.25,
+        "exact_match/popqa": 1.0,
+    }
 
 
 def test_a_hint_is_shown_before_the_prompt_and_only_there(spec: Path) -> None:

@@ -1,4 +1,4 @@
-"""Intervals: t intervals of means, ratios and anything smooth, and a percentile bootstrap, for medians alone.
+"""Intervals: t intervals of means, ratios and anything smooth, Wilson's of shares; a bootstrap for medians alone.
 
 With few seeds the bootstrap's (Efron & Tibshirani 1993, chapter 13) is too narrow: a resample of three seeds can only
 hold these three. In simulations with normal seeds it covers 75 % with three of them and 85 to 87 % with five where it
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isnan
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +77,39 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimat
 def mean(values: Sequence[float]) -> Estimate:
     """Return the mean of independent values with a t interval; NaN without any."""
     return ratio(values, [1.0] * len(values))
+
+
+def share(values: Sequence[float]) -> Estimate:
+    """Return the share of ones among independent zeros and ones with Wilson's interval; NaN without any.
+
+    A t interval has no width where all are alike, as 0 of 20; this one goes up to 0.16 there (Wilson 1927; Brown, Cai &
+    DasGupta 2001 recommend it).
+    """
+    count = len(values)
+    if not count:
+        return Estimate(float("nan"), None, None)
+    z, value = NormalDist().inv_cdf((1 + LEVEL) / 2), sum(values) / count
+    middle = (value + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (value * (1 - value) / count + z**2 / (4 * count**2)) ** 0.5
+    return Estimate(value, min(value, middle - half), max(value, middle + half))
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of independent estimates, each counted alike, with an interval made of theirs; NaN without any.
+
+    "Variance estimates recovery" (Zou & Donner 2008): the squared distances of the limits from the values add up, so
+    that intervals of any kind, also lopsided ones, can be put together. Those without a number are left out.
+    """
+    known = [e for e in estimates if not isnan(e.value)]
+    if not known:
+        return Estimate(float("nan"), None, None)
+    value = sum(e.value for e in known) / len(known)
+    below = [e.value - e.low for e in known if e.low is not None]
+    above = [e.high - e.value for e in known if e.high is not None]
+    if min(len(below), len(above)) < len(known):
+        return Estimate(value, None, None)
+    low, high = (sum(d**2 for d in side) ** 0.5 / len(known) for side in (below, above))
+    return Estimate(value, value - low, value + high)
 
 
 def jackknife(value: float, without: Sequence[float]) -> Estimate:

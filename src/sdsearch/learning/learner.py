@@ -236,14 +236,15 @@ DRIFT = ("drift_mean", "drift_max", "effective_share")
 def over(updates: Sequence[Mapping[str, float]], sampled: bool = True) -> dict[str, float]:
     """Return the figures of a step of one or more updates (`train.epochs`).
 
-    Each is the mean over the updates that have it, but those of `Drift`. The first update's compare the learner with
+    Each is the mean over the updates that have it, but the learning rate, which is one number in all of them (a mean
+    of three is another in its last digit), and those of `Drift`. The first update's compare the learner with
     the sampler: where both have the same weights, that is how far they disagree; where the groups were not `sampled` by
     this policy, it is how old they are ("stale_mean", "stale_max", "stale_share"). The last of several tell how far the
     step went from where it began ("drift_mean_last", "drift_max_last", "effective_share_last").
     """
     names = dict.fromkeys(n for u in updates for n in u if n not in DRIFT)
     values = {n: [u[n] for u in updates if n in u] for n in names}
-    figures = {n: sum(each) / len(each) for n, each in values.items()}
+    figures = {n: each[0] if n == "learning_rate" else sum(each) / len(each) for n, each in values.items()}
     first, last = ({n: u[n] for n in DRIFT if n in u} for u in (updates[0], updates[-1]))
     stale = dict(zip(DRIFT, ("stale_mean", "stale_max", "stale_share"), strict=True))
     figures |= first if sampled else {stale[n]: value for n, value in first.items()}

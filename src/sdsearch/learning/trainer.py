@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from shlex import quote
 from typing import Any
 
 from accelerate.utils import set_seed
@@ -37,7 +38,7 @@ from sdsearch.monitoring.monitor import Monitor
 from sdsearch.policy.policy import language_model
 from sdsearch.report.page import page
 from sdsearch.rollout.collect import EpisodeCollector, bearable
-from sdsearch.rollout.evaluate import evaluate, headline, mean
+from sdsearch.rollout.evaluate import by_source, evaluate, headline, mean
 from sdsearch.rollout.order import choose, due, step_seed
 from sdsearch.runs import checkpoint
 from sdsearch.runs.fingerprints import compare, fingerprints
@@ -82,7 +83,7 @@ class Trainer:
                 f"train.questions is {settings.questions} and `data.train` has {len(self.questions)}: with several "
                 "processes expected at least as many"
             )
-        self.held_out = experiment.questions("test")[: experiment.evaluate.questions]
+        self.held_out, self.some_held_out = experiment.held_out(), experiment.held_out(last=False)
         self.learner = Learner(experiment, processes)
         experiment = self.experiment = experiment.settled(self.learner.tokens_per_batch)
         self.settings = experiment.train
@@ -97,7 +98,8 @@ class Trainer:
         self.run = Run(experiment.folder, experiment)
         self.sources = self.opened(model)
         self.run = processes.attempt(lambda: Run.begin(experiment, resume, fresh) if processes.main else self.run)
-        self.monitor, self.random_states = Monitor(experiment.monitors), RandomStates(self.learner.policy.device)
+        self.monitor = Monitor(experiment.monitors, f"sdsearch episode {quote(str(self.run.folder))}")
+        self.random_states = RandomStates(self.learner.policy.device)
         self.holders: dict[str, Stateful] = {**self.learner.holders, "retrieval": self.env_factory}
         self.usage = Usage()
         self.fingerprints = {
@@ -255,7 +257,7 @@ class Trainer:
     def evaluated(self, step: int, last: bool) -> str:
         """Evaluate, see `evaluate`."""
         settings, clock = self.experiment.evaluate, Clock()
-        questions = self.held_out if last else self.held_out[: settings.between]
+        questions = self.held_out if last else self.some_held_out
 
         def play() -> list[Group]:
             mine, seed, limit = self.processes.share(questions), self.experiment.seed, self.settings.max_outage_rate
@@ -263,7 +265,7 @@ class Trainer:
 
         self.follow()
         groups = self.processes.collect(self.processes.attempt(play))
-        figures, retrievals = mean(groups), self.retrievals()
+        figures, retrievals = by_source(groups), self.retrievals()
         metrics = {"step": step, "evaluate": figures, "retrieval": retrievals, "seconds": clock.seconds}
         self.write(metrics, f"evaluate_{step}", groups)
         self.report()

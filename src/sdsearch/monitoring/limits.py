@@ -23,6 +23,8 @@ class Monitors(Settings):
     """Groups with both outcomes that are measured then, at most, in each process; one attempt of each."""
     label_effect: int | None = Field(40, ge=2)
     """Groups after which a label effect whose interval holds 0 is warned of."""
+    dead: int | None = Field(1, ge=1)
+    """Steps after which a run is told that none of them taught anything: no reward, no gradient, or no valid turns."""
     window: int = Field(10, ge=1)
     """Steps over which noisy figures are averaged. The first so many are "the start" that others are compared with."""
     collapse: float | None = Field(0.1, ge=0, le=1)

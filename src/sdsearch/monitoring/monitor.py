@@ -14,6 +14,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from sdsearch.monitoring.advice import COLLAPSE, DEAF, IDLE, WATCHES, Watch
+from sdsearch.monitoring.dead import dead
 from sdsearch.monitoring.labels import Labels
 from sdsearch.monitoring.limits import Monitors
 
@@ -37,9 +38,10 @@ class Notice(NamedTuple):
 class Monitor:
     """Watches the lines of metrics.jsonl; a resumed run shows it the earlier ones again."""
 
-    def __init__(self, limits: Monitors) -> None:
-        """Take the limits."""
-        self.limits = limits
+    def __init__(self, limits: Monitors, look: str = "") -> None:
+        """Take the limits, and the command that shows an episode."""
+        self.limits, self.look = limits, look
+        self.first: list[Mapping[str, float]] = []
         self.seen: defaultdict[str, list[float]] = defaultdict(list)
         self.raised: set[tuple[str, str]] = set()
         self.phase: int | None = None
@@ -53,6 +55,7 @@ class Monitor:
             # Another objective: what the figures were at the start of the one before is no measure for them.
             self.seen.clear()
             self.raised.clear()
+            self.first = []
             self.labels = Labels()
             self.phase = metrics.get("phase")
         figures = {**metrics["train"], **{f"retrieval/{k}": v for k, v in metrics.get("retrieval", {}).items()}}
@@ -62,7 +65,7 @@ class Monitor:
         self.labels.see(metrics.get("labels", {}))
         candidates = [self.notice(w, name, figures[name]) for w in WATCHES for name in matching(figures, w.figure)]
         candidates += self.deaf() if "labels" in metrics else []
-        candidates += [self.collapsed(), self.idle()]
+        candidates += [self.collapsed(), self.idle(), *self.dead(metrics["train"])]
         notices = [n for n in candidates if n and (n.limit, n.figure) not in self.raised]
         self.raised |= {(n.limit, n.figure) for n in notices if n.limit != "idle"}
         return notices
@@ -112,6 +115,16 @@ class Monitor:
         if rest or not windows or windows & (windows - 1):
             return None
         return Notice("idle", "applied", 0.0, f"no update of the last {count} steps was taken (monitors.idle). {IDLE}")
+    def dead(self, figures: Mapping[str, float]) -> list[Notice]:
+        """Return what to say when the first steps of a run, or of a phase, have taught nothing."""
+        if self.limits.dead is None or len(self.first) >= self.limits.dead:
+            return []
+        self.first.append(figures)
+        text = dead(self.first) if len(self.first) == self.limits.dead else None
+        if text is None:
+            return []
+        look = f" See what was played: {self.look}" if self.look else ""
+        return [Notice("dead", "reward", figures.get("reward", 0.0), f"{text}{look}")]
 
     def deaf(self) -> list[Notice]:
         """Return what to say of teachers that do not read what they are shown."""

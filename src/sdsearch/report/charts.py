@@ -58,6 +58,7 @@ class Chart(NamedTuple):
 
 FAMILIES: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("held-out questions", lambda n: n in ("evaluate/exact_match", "evaluate/f1")),
+    ("held-out questions by source", lambda n: n.startswith(("evaluate/exact_match/", "evaluate/reward/"))),
     ("training episodes", lambda n: n in ("train/reward", "train/exact_match", "train/f1", "train/gold_recall")),
     ("loss", lambda n: n == "train/loss" or (n.startswith("train/") and n.endswith("/loss"))),
     ("gradient norm", lambda n: n == "train/gradient_norm" or n.startswith("train/grad_norm/")),

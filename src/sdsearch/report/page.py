@@ -5,7 +5,8 @@ What comes from data or from a model is text, never markup: the template escapes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from math import exp
@@ -26,6 +27,8 @@ from sdsearch.runs.folder import Run, replace
 from sdsearch.runs.stored_run import StoredRun
 
 NAME = "report.html"
+EVALUATION = "evaluation.json"
+"""What an evaluation leaves in its folder."""
 LIMIT = 2_000_000
 """Bytes that a page stays below: as many episodes are left out as it takes."""
 EPISODES = 24
@@ -78,8 +81,8 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
     train = about.get("train")
     stored = run.names[-1] if run.names else ""
     episodes = [t for group in run.groups(stored) for t in group.trajectories] if stored else []
-    parts = split(metrics)
-    main, other = charts(metrics)
+    parts, scores = split(metrics), scored(folder)
+    main, other = charts(metrics) if scores is None else ([], [])
     values = {
         "name": about.get("name"),
         "seed": about.get("seed"),
@@ -87,7 +90,8 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
         "machine": machine(folder),
         "step": max((m["step"] for m in metrics), default=0),
         "steps": train.get("steps") if isinstance(train, dict) else None,
-        "outcome": outcome(metrics),
+        "outcome": None if scores else outcome(metrics),
+        "scores": scores,
         "labels": [(name, str(a), str(b), n) for name, (a, b, n) in ends(metrics).items()],
         "split": parts,
         "total": sum(parts.values()),
@@ -107,6 +111,39 @@ def page(folder: Path, decode: Decode | None = None) -> Path:
         count //= 2
     replace(folder / NAME, lambda path: path.write_bytes(html))
     return folder / NAME
+
+
+class Scored(NamedTuple):
+    """What an evaluation found, as a table."""
+
+    figures: tuple[str, ...]
+    rows: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
+    """A name, how many questions, and of each figure its value and its interval."""
+
+
+def scored(folder: Path) -> Scored | None:
+    """Return the scores in an evaluation's folder; None where there are none, as in that of a training run."""
+    path = folder / EVALUATION
+    record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "sets" not in record:
+        return None
+    names = tuple(record["macro"])
+    rows = [(name, str(one["questions"]), one["figures"]) for name, one in record["sets"].items()]
+    if len(rows) > 1:
+        rows.append(("mean of sets", "", record["macro"]))
+    for name, one in record["sets"].items():
+        parts = {**one["kinds"], **{f"{count} hops": part for count, part in one["hops"].items()}}
+        if len(parts) > 1:
+            rows += [(f"{name}, {word}", str(part["questions"]), part["figures"]) for word, part in parts.items()]
+    return Scored(names, tuple((name, n, tuple(told(figures.get(f)) for f in names)) for name, n, figures in rows))
+
+
+def told(figure: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return a figure's value and its interval as text."""
+    if figure is None or figure["value"] != figure["value"]:
+        return "-", ""
+    low, high = figure["low"], figure["high"]
+    return as_text(figure["value"]), "" if low is None or low == high else f"{low:.2f} to {high:.2f}"
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan, nan
 
 from sdsearch.contracts.agent import AgentSession
 from sdsearch.contracts.environment import EnvFactory
@@ -66,6 +67,29 @@ def mean(groups: Sequence[Group]) -> dict[str, float]:
     figures["reward"] = _mean([t.reward for t in kept])
     figures["outage"] = 1 - len(kept) / len(episodes) if episodes else 0.0
     return figures
+
+
+def sources(groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """Return the groups of each source that questions name, in the order in which the sources come."""
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.question.source, []).append(group)
+    return found
+
+
+def by_source(groups: Sequence[Group]) -> dict[str, float]:
+    """Return `mean`; of questions from several sources, such as benchmarks, the mean of the means of each.
+
+    A large source then counts no more than a small one. Of each there is the headline alone, "exact_match/<source>".
+    """
+    means = {source: mean(some) for source, some in sources(groups).items()}
+    if len(means) < 2:
+        return mean(groups)
+    names = dict.fromkeys(name for figures in means.values() for name in figures)
+    known = {n: [f[n] for f in means.values() if not isnan(f.get(n, nan))] for n in names}
+    total = {n: _mean(values) for n, values in known.items()}
+    name = headline(total)
+    return {**total, **{f"{name}/{source or 'other'}": f[name] for source, f in means.items() if name in f}}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -24,6 +24,7 @@ from sdsearch.crediting.incompatible import alone
 from sdsearch.monitoring.limits import Monitors
 from sdsearch.spec.faults import Faults, Where, misfits, objections, unasked, unphased
 from sdsearch.spec.objective import Objective, Source, Stage
+from sdsearch.spec.picked import picked
 from sdsearch.spec.sections import Data, Evaluate, Train
 
 
@@ -118,12 +119,18 @@ class Experiment(Settings):
         """Return what episodes are about; of seeds the last `evaluate.questions` are held out."""
         if self.data:
             return (self.data.train if split == "train" else self.data.test).questions()
-        every, held_out = seeded(self.environment.seeds or 0), self.evaluate.questions
+        every, held_out = seeded(self.environment.seeds or 0), self.evaluate.questions or 0
         return every[:-held_out] if split == "train" else every[-held_out:]
+
+    def held_out(self, last: bool = True) -> list[Question]:
+        """Return the questions of an evaluation, in their order; of one before the `last` there may be fewer."""
+        each = self.evaluate.questions if last else self.evaluate.between or self.evaluate.questions
+        by_name: Mapping[str, object] = getattr(self.data.test, "of", {}) if self.data else {}
+        return picked(self.questions("test"), each, self.evaluate.pick, by_name)
 
     def overlap(self) -> str | None:
         """Say how many questions of the test are asked in training too; None: not one."""
-        train, test = self.questions("train"), self.questions("test")[: self.evaluate.questions]
+        train, test = self.questions("train"), self.held_out()
         again = asked_again(train, test)
         return f"warning: {again:,} of the {len(test):,} test questions are asked in training too" if again else None
 

@@ -22,12 +22,15 @@ def objections(where: Where, part: Component, conditions: Conditions) -> Faults:
     return [(where, f"{part.type}: {why}")] if why else []
 
 
-def unasked(seeds: int | None, data: Data | None, held_out: int) -> Faults:
+def unasked(seeds: int | None, data: Data | None, held_out: int | None) -> Faults:
     """Object to an environment that has two things to begin an episode from, or too few."""
     if seeds is None:
         return []
     if data:
         return [(("data",), f"got questions and an environment that begins from {seeds} seeds: leave `data` out")]
+    if held_out is None:
+        why = f"got null, all, of an environment with {seeds} seeds, expected how many of them are held out"
+        return [(("evaluate", "questions"), why)]
     if seeds <= held_out:
         why = f"got {held_out} held-out episodes of an environment with {seeds} seeds, expected fewer"
         return [(("evaluate", "questions"), why)]

@@ -8,6 +8,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -24,9 +25,40 @@ class Data(Settings):
     """The questions."""
 
     train: Dataset
-    """What the agent learns from."""
+    """What the agent learns from. Several data sets by name, `{nq: {...}, hotpotqa: {...}}`, are a mixture of them."""
     test: Dataset
-    """What it is judged by: the same questions in every evaluation."""
+    """What it is judged by: the same questions in every evaluation. Several by name are judged apart."""
+
+    @field_validator("train", "test", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"type": "mixture", "of": value} if named_sets(value) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, source: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        """Let data sets by name stand where one can."""
+        schema = handler(source)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for key, one in properties.items():
+            told = {"description": one.pop("description")}
+            others = {"type": "object", "minProperties": 1, "additionalProperties": {"type": "object", **one}}
+            names = {"propertyNames": {"not": {"enum": sorted(NO_NAMES)}}}
+            properties[key] = {**told, "anyOf": [one, {**others, **names}]}
+        return schema
+
+
+NO_NAMES = frozenset({"type", "path", "sample", "split", "limit", "source"})
+"""What no data set of several is called: keys of a single one."""
+
+
+def named_sets(value: Any) -> bool:
+    """Say whether a mapping holds data sets by name, and is none itself."""
+    return isinstance(value, dict) and bool(value) and NO_NAMES.isdisjoint(value) and all(map(is_set, value.values()))
+
+
+def is_set(value: Any) -> bool:
+    """Say whether something may be a data set: settings of one, or one."""
+    return isinstance(value, dict | Dataset)
 
 
 class Budget(Settings):
@@ -133,10 +165,13 @@ class Train(Settings):
 class Evaluate(Settings):
     """How the agent is judged."""
 
-    questions: int = Field(200, ge=1, le=10**6)
-    """The first so many questions of `data.test`."""
+    questions: int | None = Field(200, ge=1, le=10**6)
+    """So many questions of each source in `data.test`; null: all."""
+    pick: Literal["first", "hash"] = "first"
+    """Which: the first ones, or those whose ids have the smallest hashes, wherever in the file they stand; fewer of
+    them are a part of more."""
     between: int | None = Field(None, ge=1, le=10**6)
-    """The first so many of these, in evaluations before the last; null: all."""
+    """So many of each in evaluations before the last, picked alike; null: all of them."""
     batch: int = Field(64, ge=1, le=65536)
     """The number of episodes that are played at once."""
     greedy: bool = True

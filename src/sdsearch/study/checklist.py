@@ -108,7 +108,7 @@ def baselines(study: Study) -> str:
 
 def variance(comparison: Comparison) -> str:
     """Say what the intervals hold and what they leave out."""
-    questions = min(len(j.experiment.questions("test")[: j.experiment.evaluate.questions]) for j in comparison.jobs)
+    questions = min(len(j.experiment.held_out()) for j in comparison.jobs)
     reference = comparison.mean(comparison.study.reference, lambda r: r.final)
     error = f"{math.sqrt(reference.value * (1 - reference.value) / questions):.3f}" if reference else "unknown"
     seeds = (
@@ -205,12 +205,12 @@ def section(part: BaseModel) -> str:
 
 def data(spec: Experiment) -> str:
     """Say what was learned from, what was judged by, and whether they overlap."""
-    train, test = spec.questions("train"), spec.questions("test")[: spec.evaluate.questions]
+    train, test = spec.questions("train"), spec.held_out()
     shared = {q.text for q in train} & {q.text for q in test}
     how = "greedily" if spec.evaluate.greedy else "by sampling, as in training"
     learned, judged = (section(spec.data.train), section(spec.data.test)) if spec.data else ("(seeds)", "others")
     return (
-        f"{len(train)} training questions {learned}, judged by the first {len(test)} of {judged}, answered {how}, "
+        f"{len(train)} training questions {learned}, judged by {len(test)} of {judged}, answered {how}, "
         f"{len(shared)} questions in both"
     )
 

@@ -101,7 +101,16 @@ def test_healthy_figures_stay_silent() -> None:
 
 def test_every_limit_is_watched() -> None:
     # Of label effects tell `tests/monitoring/test_labels.py`, of dead runs `test_dead.py`.
-    measured = {"dead", "gradients_every", "labels_every", "labels_groups", "label_effect", "window", "collapse", "idle"}
+    measured = {
+        "dead",
+        "gradients_every",
+        "labels_every",
+        "labels_groups",
+        "label_effect",
+        "window",
+        "collapse",
+        "idle",
+    }
     limits = set(Monitors.model_fields) - measured
     assert limits == {w.limit for w in WATCHES} == set(CROSSED)
 

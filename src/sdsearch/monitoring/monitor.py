@@ -115,6 +115,7 @@ class Monitor:
         if rest or not windows or windows & (windows - 1):
             return None
         return Notice("idle", "applied", 0.0, f"no update of the last {count} steps was taken (monitors.idle). {IDLE}")
+
     def dead(self, figures: Mapping[str, float]) -> list[Notice]:
         """Return what to say when the first steps of a run, or of a phase, have taught nothing."""
         if self.limits.dead is None or len(self.first) >= self.limits.dead:

@@ -14,7 +14,7 @@ from sdsearch.cli import app
 from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.rollout.retrieval import NO_GOLD, STRANGE, Quality, search
 
-ANSWERS = {"q1": ["x", "a", "y", "b"], "q2": ["c"], "q3": [], "q4": ["a", "b"], "q5": ["x"]}
+ANSWERS = {"q1": ["x", "a", "y", "b"], "q2": ["c"], "q3": [], "q4": ["a", "b", "x"], "q5": ["x"]}
 
 
 class Shelf:

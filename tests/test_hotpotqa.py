@@ -7,6 +7,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_train_and_test_share_no_question_and_all_paragraphs(made: Path) -> None
     assert len(train_ids | test_ids) == 60
     found = {where: what or fault for where, what, fault in inputs(on(made, "agent=scripted", "objective=null"))}
     assert found["environment.retriever.corpus"].endswith("passages")
+
+
+def test_the_script_of_the_page_makes_the_file_that_the_spec_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (SPEC.parents[1] / "docs" / "hotpotqa.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "docs/hotpotqa.md", "exec"), {})
+    experiment = load(SPEC)
+    assert sum(len(experiment.questions(part)) for part in ("train", "test")) == 200
 
 
 def real(*more: str) -> Experiment:

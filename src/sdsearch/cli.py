@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="BaseModel")
 
 
+GO_ON = {"train": "; --resume goes on from the last checkpoint", "eval": "; the same command goes on from there"}
+"""What is said to who interrupts a command."""
+
+
 class Commands(TyperGroup):
     """Says what went wrong in a line instead of a traceback, where the library raised it on purpose."""
 
@@ -36,8 +40,7 @@ class Commands(TyperGroup):
             complain(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            train = ctx.invoked_subcommand == "train"
-            complain(str(error) or "interrupted" + "; --resume goes on from the last checkpoint" * train)
+            complain(str(error) or "interrupted" + GO_ON.get(str(ctx.invoked_subcommand), ""))
             raise typer.Exit(130) from error
 
 

@@ -38,7 +38,8 @@ def test_by_hand_and_as_scipy_has_it() -> None:
     expected = ttest_rel(second, first).confidence_interval(0.95)
     assert match.estimate == pytest.approx((1 / 6, expected.low, expected.high))
     absent, searches = found.macro["no_answer"], found.macro["searches"]
-    assert (absent.estimate.value, absent.wins, absent.losses) == (pytest.approx(-1 / 6), 2, 1), "less is better"
+    assert absent.estimate.value == pytest.approx(-1 / 6)
+    assert (absent.wins, absent.losses) == (2, 1), "less is better"
     assert (searches.wins, searches.losses, searches.ties) == (None, None, 3)
     assert not found.remarks()
 

@@ -46,7 +46,8 @@ def test_each_answer_earns_what_the_reward_says_and_nothing_is_overwritten(run: 
     assert "f1" in (done.folder / "spec.yaml").read_text()
     assert json.loads((done.folder / "metrics.jsonl").read_text())["step"] == 5
     change = done.comparison.sets["test"]["reward"]
-    assert (change.n, change.wins, change.ties, change.estimate.value) == (3, 1, 2, pytest.approx(2 / 9))
+    assert (change.n, change.wins, change.ties) == (3, 1, 2)
+    assert change.estimate.value == pytest.approx(2 / 9)
     once = files(run)
     assert {name: once[name] for name in before} == before
     assert rescore(run, "{type: f1}").folder == run / "rescored" / "f1_2"

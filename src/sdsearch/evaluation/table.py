@@ -26,14 +26,14 @@ def show(title: str, scores: Scores, console: Console) -> None:
         rows = {name: (str(score.questions), score.figures) for name, score in scores.sets.items()}
         rows["mean of sets"] = ("", scores.macro)
         console.print(wide(f"{title}: {scores.questions} questions", rows))
-    parts = {}
+    parts: dict[str, tuple[str, Mapping[str, Figure]]] = {}
     for name in scores.sets:
         before = f"{name}, " if len(scores.sets) > 1 else ""
-        for word, score in scores.kinds[name].items():
-            parts[f"{before}{word}"] = (str(score.questions), score.figures)
-        for word, score in scores.hops[name].items():
-            parts[f"{before}{word} hop{'s' * (word != '1')}"] = (str(score.questions), score.figures)
-    if len(parts) > len(scores.sets):
+        kinds, hops = scores.kinds[name], scores.hops[name]
+        each = {**kinds, **{f"{count} hop{'s' * (count != '1')}": score for count, score in hops.items()}}
+        told = [*(kinds if len(kinds) > 1 else ()), *(list(each)[len(kinds) :] if len(hops) > 1 else ())]
+        parts |= {f"{before}{word}": (str(each[word].questions), each[word].figures) for word in told}
+    if parts:
         console.print(wide("by kind and hops", parts))
     if lost := sum(score.lost for score in scores.sets.values()):
         console.print(f"{lost} episodes were ended by an outage and are in no figure")
@@ -62,7 +62,7 @@ def wide(title: str, rows: Mapping[str, tuple[str, Mapping[str, Figure]]]) -> Ta
         table.add_column(name, justify="right")
     for name, (count, figures) in rows.items():
         cells = [figures[figure].estimate if figure in figures else NONE for figure in shown]
-        table.add_row(name, count, *(f"{as_text(e.value)}\n{ends(e)}" for e in cells))
+        table.add_row(name, count, *(f"{as_text(e.value)}\n{ends(e, '-')}" for e in cells))
     return table
 
 
@@ -75,9 +75,9 @@ def dashed(figures: Mapping[str, Figure]) -> dict[str, Figure]:
     return {**figures, **{name: Figure(NONE, 0) for name in absent}}
 
 
-def ends(estimate: Estimate) -> str:
+def ends(estimate: Estimate, between: str = " to ") -> str:
     """Return an interval."""
     if estimate.low is None or estimate.high is None:
         return ""
     digits = 2 if max(abs(estimate.low), abs(estimate.high)) < 10 else 1
-    return f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}" if estimate.low < estimate.high else ""
+    return f"{estimate.low:.{digits}f}{between}{estimate.high:.{digits}f}" if estimate.low < estimate.high else ""

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow check bench mutants fuzz wheel clean
+.PHONY: run test test-slow check bench mutants fuzz attack wheel clean
 
 run: $(READY)
 	$(BIN)/sdsearch train specs/sd_search.yaml --fresh
@@ -31,9 +31,13 @@ bench: $(READY)
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py
 
-# Damaged and hostile data files, fifty times as many as the suite tries.
+# Damaged and hostile files of data and of runs, fifty times as many as the suite tries.
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 SDSEARCH_FUZZ=30000 $(BIN)/pytest -q tests/envs/data/test_fuzz.py
+	OMP_NUM_THREADS=1 SDSEARCH_FUZZ=30000 $(BIN)/pytest -q tests/envs/data/test_fuzz.py tests/report/test_damaged.py
+
+# Slow: kills, two processes in one folder, failing parts and damaged files, with counts.
+attack: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py
 
 wheel: $(READY)
 	rm -rf build dist

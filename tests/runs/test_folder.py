@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from typer.testing import CliRunner
 
+from sdsearch.cli import app
+from sdsearch.contracts.environment import Action
 from sdsearch.contracts.retrieval import Retriever
+from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import CheckpointError
 from sdsearch.learning.train import train
 from sdsearch.retrieval.cached import Cached
+from sdsearch.runs.checkpoint import load as load_checkpoint
 from sdsearch.runs.folder import Run, spec_differences
 from sdsearch.spec import Experiment, load
 
@@ -293,11 +298,60 @@ def test_a_run_goes_on_only_with_the_files_it_began_with(spec: Path) -> None:
         path = spec.parent / file
         whole = path.read_text()
         path.write_text(whole.replace("Airport 0", "Airport 00"))
-        words = rf"^{name} held something else when .*step_4 was written(.|\n)*\n  mv {folder}"
+        words = rf"^{name} held something else when .*step_4 was written.*--accept-changes(.|\n)*\n  mv {folder}"
         with pytest.raises(CheckpointError, match=words):
             train(experiment, resume=True)
         path.write_text(whole)
     train(experiment, resume=True)
+
+
+def test_what_has_changed_can_be_accepted(
+    spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of the index as it was are not mixed with those of the new one, and the checkpoint tells of both."""
+    # Every action is a search: the random weights of the tests never write one.
+    monkeypatch.setattr(SearchR1, "parse", lambda self, text: Action("search", "Which city"))
+    _, folder = trained(spec)
+    assert "serves Rome" in str(load_checkpoint(folder / "checkpoints" / "step_4")[1]["retrieval"]["passages"])
+    path = spec.parent / "corpus.jsonl"
+    path.write_text(path.read_text().replace("serves Rome", "serves Oslo"))
+    capsys.readouterr()
+    longer = load(spec, ["train.keep_checkpoints=3", "train.evaluate_every=0", "train.steps=5"])
+    train(longer, resume=True, accept_changes=True)
+    assert "warning: environment.retriever held something else up to step 4" in capsys.readouterr().out
+    about, state = load_checkpoint(folder / "checkpoints" / "step_5")
+    assert about["changes"] == [{"step": 4, "what": ["environment.retriever"]}]
+    passages = str(state["retrieval"]["passages"])
+    assert "serves Oslo" in passages
+    assert "serves Rome" not in passages
+    train(longer, resume=True)  # they are what it goes on with from now on
+
+
+def test_a_moved_run_is_used_where_it_is(spec: Path, tmp_path: Path) -> None:
+    """Its spec names the old place, where nothing, or another run, may be by now."""
+    experiment, folder = trained(spec)
+    elsewhere = tmp_path / "elsewhere" / "small" / "0"
+    elsewhere.parent.mkdir(parents=True)
+    shutil.copytree(folder, elsewhere)
+    (elsewhere / "checkpoints" / "step_4" / "state.json").write_text("rotten")
+    command = CliRunner().invoke(app, ["train", str(elsewhere), "--resume"])
+    assert command.exit_code == 1
+    move, go_on = command.output.splitlines()[-1].split(" && ")
+    assert str(elsewhere) in move and str(elsewhere) in go_on
+    assert str(folder) not in command.output
+    subprocess.run(move, shell=True, check=True)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert CliRunner().invoke(app, go_on.split()[1:], catch_exceptions=False).exit_code == 0
+    assert (elsewhere / "checkpoints" / "step_4" / "about.json").is_file()
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    renamed = elsewhere.rename(tmp_path / "copy")
+    with pytest.raises(CheckpointError, match="copy holds the run of small, seed 0") as caught:
+        Run.at_home(renamed / "spec.yaml", experiment)
+    subprocess.run(str(caught.value).splitlines()[-1], shell=True, check=True)
+    assert Run.at_home(tmp_path / "small" / "0" / "spec.yaml", experiment).folder == tmp_path / "small" / "0"
+    assert Run.at_home(spec, experiment) == experiment
+    other = load(spec, ["seed=1"])
+    assert Run.at_home(tmp_path / "small" / "0" / "spec.yaml", other) == other
 
 
 @pytest.mark.parametrize("retriever", ["bm25", "exact", "chroma"])

@@ -58,7 +58,7 @@ class Processes:
         if failed is not None and not isinstance(failed, SdsearchError):
             told = SdsearchError(f"process {self.index} failed with {type(failed).__name__}: {failed}")
         if failure := next((e for e in self.gather(told) if e is not None), None):
-            raise failed or failure
+            raise failure if failed is told or failed is None else failed
         return cast("T", done)
 
     def sum(self, value: Tensor) -> Tensor:

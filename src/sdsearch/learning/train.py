@@ -5,7 +5,7 @@ spec -> questions -> groups of trajectories -> advantages -> token table -> poli
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 from accelerate import Accelerator
 
@@ -20,15 +20,20 @@ from sdsearch.terminal.interrupt import Interrupt
 from sdsearch.terminal.progress import Bars
 
 
-def train(experiment: Experiment, resume: bool = False, fresh: bool = False) -> Run:
+def train(experiment: Experiment, resume: bool = False, fresh: bool = False, accept_changes: bool = False) -> Run:
     """Run an experiment from its spec to the evaluated policy; return what it left behind.
+
+    `resume` goes on with a run that is there, `accept_changes` also where its data, corpus or index have changed since;
+    `fresh` moves it aside.
 
     Raises what `Trainer` does, `CheckpointError` when another process works in the run's folder, and
     `RetrieverUnavailable` when outages last.
     """
     processes = Processes(Accelerator(mixed_precision="no"))
-    with occupied(experiment.folder) if processes.main else nullcontext():
-        run = loop(Trainer(experiment, processes, resume, fresh))
+    with ExitStack() as held:
+        # Where the folder is in use, all processes have to learn of it.
+        processes.attempt(lambda: held.enter_context(occupied(experiment.folder)) if processes.main else None)
+        run = loop(Trainer(experiment, processes, resume, fresh, accept_changes))
     processes.leave()
     return run
 

@@ -41,7 +41,7 @@ from sdsearch.rollout.collect import EpisodeCollector, bearable
 from sdsearch.rollout.evaluate import by_source, evaluate, headline, mean
 from sdsearch.rollout.order import choose, due, step_seed
 from sdsearch.runs import checkpoint
-from sdsearch.runs.fingerprints import compare, fingerprints
+from sdsearch.runs.fingerprints import changed, fingerprints, refusal
 from sdsearch.runs.folder import Run
 from sdsearch.runs.random_states import RandomStates
 from sdsearch.runs.state import Stateful
@@ -58,8 +58,17 @@ class Trainer:
     Each process has one; what is drawn or sampled is shared out among them, and the main one alone writes.
     """
 
-    def __init__(self, experiment: Experiment, processes: Processes, resume: bool = False, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        processes: Processes,
+        resume: bool = False,
+        fresh: bool = False,
+        accept_changes: bool = False,
+    ) -> None:
         """Open all that the spec names and take the run's folder; with `resume` go back to its newest checkpoint.
+
+        `accept_changes` goes on although the files that the spec names hold something else than then.
 
         Raises `SpecError` for a spec that cannot be trained, `ModelError` for a model that cannot be loaded,
         `DataError` for stored groups that do not fit, `CheckpointError` for a run folder that is in the way or cannot
@@ -107,7 +116,9 @@ class Trainer:
             "model": model.codec.fingerprint,
             **{f"{name}.run": Run.open(source.run).fingerprint for name, source in experiment.sources() if source.run},
         }
-        self.first = self.resume() if resume else 0
+        self.changes: list[dict[str, Any]] = []
+        """After which steps the run went on with other files, and which."""
+        self.first = self.resume(accept_changes) if resume else 0
         self.remember()
 
     def opened(self, model: LanguageModel) -> list[Source]:
@@ -123,13 +134,20 @@ class Trainer:
                 sources.append(Stored(source, run, stage.first, count, self.collector, share, codec))
         return sources
 
-    def resume(self) -> int:
+    def resume(self, accept_changes: bool) -> int:
         """Go back to the newest checkpoint, if there is one, and return after how many steps that was."""
-        newest, first = self.run.newest(), 0
+        newest, first, nothing = self.run.newest(), 0, self.env_factory.state_dict()
         if newest:
             index, count = self.processes.index, self.processes.count
             about = self.run.restore(newest, self.learner.policy, self.holders, self.random_states, index, count)
-            compare(newest, about.get("fingerprints", {}), self.fingerprints, self.run.folder)
+            names = changed(about.get("fingerprints", {}), self.fingerprints)
+            if names and not accept_changes:
+                raise refusal(names, newest, self.run.folder)
+            if names:
+                self.notes.append(f"warning: {' and '.join(names)} held something else up to step {about['step']}")
+                # Answers that were kept are of the index as it was.
+                self.env_factory.load_state_dict(nothing)
+            self.changes = [*about.get("changes", ()), *([{"step": about["step"], "what": names}] if names else ())]
             first, self.usage = about["step"], self.run.spent(newest, about)
         self.learner.version = first * self.settings.epochs
         if self.processes.main:
@@ -308,6 +326,7 @@ class Trainer:
             "phase": self.experiment.stage(step - 1).number,
             "spent": self.usage.record(),
             "fingerprints": self.fingerprints,
+            "changes": self.changes,
         }
         rewards, keep = self.run.rewards(), self.settings.keep_checkpoints
         log = self.run.figures(step)

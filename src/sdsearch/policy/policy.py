@@ -95,6 +95,12 @@ class Policy:
             accelerator = torch.accelerator.current_accelerator(check_available=True)
             device = accelerator.type if accelerator else "cpu"
         model.to(torch.device(device))  # type: ignore[arg-type]
+        broken = [name for name, p in model.named_parameters() if p.device.type != "meta" and not p.isfinite().all()]
+        if broken:
+            raise ModelError(
+                f"the model {settings.name!r} holds weights that are not finite, in {broken[0]} and {len(broken) - 1} "
+                "others: its file is damaged, or training destroyed it; take an earlier checkpoint or another model"
+            )
         return cls(model, codec, temperature)
 
     @property

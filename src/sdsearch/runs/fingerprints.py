@@ -29,15 +29,18 @@ def of(questions: Sequence[Question]) -> str:
     return digest.hexdigest()
 
 
-def compare(path: Path, then: Mapping[str, str | None], now: Mapping[str, str | None], folder: Path) -> None:
-    """Raise `CheckpointError` where a fingerprint in the checkpoint at `path` is not today's.
+def changed(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return the names of the fingerprints that are no longer what they were.
 
     What did not say its fingerprint then, or does not now, is taken to be the same.
     """
-    changed = [name for name, value in now.items() if value and then.get(name) and then[name] != value]
-    if changed:
-        raise CheckpointError(
-            f"{' and '.join(f'`{name}`' for name in changed)} held something else when {path} was written: the spec "
-            "is the same, but not the files that it names. Put them back, or move the run aside and begin it anew:\n"
-            f"  {move(folder)}"
-        )
+    return [name for name, value in now.items() if value and then.get(name) and then[name] != value]
+
+
+def refusal(names: Sequence[str], path: Path, folder: Path) -> CheckpointError:
+    """Return the error that says what has changed since the checkpoint at `path` was written, and what to do."""
+    return CheckpointError(
+        f"{' and '.join(f'`{name}`' for name in names)} held something else when {path} was written: the spec is the "
+        "same, but not the files that it names. Put them back, go on with what they hold now by --accept-changes, or "
+        f"move the run aside and begin it anew:\n  {move(folder)}"
+    )

@@ -94,6 +94,32 @@ class Run(StoredRun):
         return run
 
     @staticmethod
+    def at_home(spec: Path, experiment: Experiment) -> Experiment:
+        """Return the experiment of a run's own spec with its folder where the spec lies: the run may have been moved.
+
+        Any other spec, and one that is changed into another run's, comes back as it is. Raises `CheckpointError` when
+        the run's folder is no longer called after it.
+        """
+        folder, wanted = spec.resolve().parent, (experiment.name, str(experiment.seed))
+        if (
+            spec.name != "spec.yaml"
+            or not (folder / provenance.NAME).is_file()
+            or folder == experiment.folder.resolve()
+        ):
+            return experiment
+        told = read(spec, []).plain()
+        if (told.get("name"), str(told.get("seed"))) != wanted:
+            return experiment
+        if (folder.parent.name, folder.name) != wanted:
+            home = folder.parent.joinpath(*wanted)
+            command = f"mkdir -p {quote(str(home.parent))} && mv {quote(str(folder))} {quote(str(home))}"
+            raise CheckpointError(
+                f"{folder} holds the run of {experiment.name}, seed {experiment.seed}, and is expected to be called "
+                f"so. Give it its name back:\n  {command}"
+            )
+        return experiment.model_copy(update={"out": folder.parents[1]})
+
+    @staticmethod
     def settled(experiment: Experiment) -> Experiment:
         """Return a spec with what it leaves to the machine as its run, if there is one, had it where it began."""
         spec = experiment.folder / "spec.yaml"

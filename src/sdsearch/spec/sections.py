@@ -131,7 +131,7 @@ class Train(Settings):
     checkpoint_every: int = Field(50, ge=0)
     """Steps between checkpoints; 0: only after the last step."""
     keep_checkpoints: int = Field(2, ge=1, le=10**8)
-    """The number of checkpoints that are kept, the latest ones."""
+    """The number of checkpoints that are kept, the latest ones; the one with the best training reward stays too."""
     columns_every: int = Field(1, ge=0)
     """Steps between those of whose tokens all figures are kept, the first included; 0: none."""
     max_outage_rate: float = Field(0.5, ge=0, le=1)

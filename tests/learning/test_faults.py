@@ -1,0 +1,224 @@
+"""What others have written fails: the run stops with a checkpoint, and names who it was and where to look."""
+
+import json
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdsearch.contracts.credit import Probe
+from sdsearch.contracts.environment import Action
+from sdsearch.core.question import Question
+from sdsearch.core.trajectory import Group, Trajectory
+from sdsearch.envs.episode import Episode
+from sdsearch.envs.protocol.search_r1 import SearchR1
+from sdsearch.errors import ComponentError, DivergedError, RetrieverUnavailable, SdsearchError
+from sdsearch.learning.credit import step_advantages
+from sdsearch.learning.culprit import culprit
+from sdsearch.learning.train import train
+from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.runs.checkpoint import saved
+from sdsearch.spec import Experiment, load
+
+FAULTY = """
+from collections import Counter
+
+import numpy as np
+
+from faulty_helper import helped
+from sdsearch.contracts.credit import GroupCredit
+from sdsearch.contracts.environment import Reward
+from sdsearch.contracts.retrieval import Retriever
+from sdsearch.core.question import Hit, Passage
+from sdsearch.crediting.per_turn import whole
+from sdsearch.errors import DataError
+
+CALLS = Counter()
+
+
+class Pays(Reward):
+    value: float | str | None = 0.5
+
+    def score(self, answer, answers):
+        return float("nan") if self.value == "nan" else self.value
+
+
+class Says(GroupCredit):
+    what: str = "fine"
+    after: int = 2
+
+    def of_group(self, group):
+        CALLS["credit"] += 1
+        if CALLS["credit"] == self.after + 1 and self.what not in ("fine", "huge"):
+            if self.what == "helped":
+                helped({})
+            raise {"KeyError": KeyError, "MemoryError": MemoryError, "DataError": DataError}[self.what]("no such thing")
+        value = {"huge": 3e38}.get(self.what)
+        return [whole(t, t.tokens[-1] % 3 - 1 if value is None else value) for t in group.kept]
+
+
+class Finds(Retriever):
+    what: str
+
+    def open(self):
+        return Opened(self)
+
+
+class Opened:
+    def __init__(self, settings):
+        self.settings = settings
+
+    def search(self, queries, k):
+        score = 10**400 if self.settings.what == "far" else 1
+        hits = [[Hit(Passage("1", "t", f"of {query}"), score)] for query in queries]
+        if self.settings.what == "empties":
+            queries.clear()
+        if self.settings.what == "ValueError":
+            raise ValueError("broken")
+        return None if self.settings.what == "None" else hits
+"""
+
+
+@pytest.fixture
+def faulty(spec: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the small spec, beside components that fail."""
+    (spec.parent / "faulty.py").write_text(FAULTY)
+    (spec.parent / "faulty_helper.py").write_text("def helped(what):\n    return what['missing']\n")
+    for name in ("faulty", "faulty_helper"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(SearchR1, "parse", lambda self, text: Action("search", f"Rome {len(text)}"))
+    return spec
+
+
+def opened(spec: Path, *overrides: str) -> Experiment:
+    quick = ("train.checkpoint_every=0", "train.evaluate_every=0", "environment.patience={retries: 0, pause: 0}")
+    return load(spec, [*quick, *overrides])
+
+
+def line_of(path: Path, text: str) -> int:
+    """Return the number of the first line of a file that holds a text."""
+    return next(i for i, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+def test_a_credit_that_fails_loses_nothing(faulty: Path) -> None:
+    """It fails in the third step; once it is mended the run goes on as if it had never failed, bit for bit."""
+    straight, stopped = (
+        opened(faulty, f"name={n}", f"objective.credit=[{{type: faulty:Says, what: {w}, after: 4}}]")
+        for n, w in (("a", "fine"), ("b", "KeyError"))
+    )
+    expected = train(straight).folder
+    sys.modules["faulty"].CALLS.clear()  # type: ignore[attr-defined]
+    with pytest.raises(ComponentError) as caught:
+        train(stopped)
+    spec, code = stopped.folder / "spec.yaml", faulty.parent / "faulty.py"
+    assert str(caught.value) == (
+        f"step 2: `objective.credit.0` (faulty:Says, {spec}:{line_of(spec, 'faulty:Says')}) raised KeyError: 'no such "
+        f"thing', at {code}:{line_of(code, 'raise {')}; mend it, then go on with --resume from "
+        f"{stopped.folder / 'checkpoints' / 'step_2'}"
+    )
+    assert isinstance(caught.value.__cause__, KeyError)
+    train(stopped, resume=True)
+    one, other = (folder / "checkpoints" / "step_4" / "model.safetensors" for folder in (expected, stopped.folder))
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "kind"),
+    [
+        (
+            "environment.reward={type: faulty:Pays, value: nan}",
+            r"reward faulty:Pays: got nan for .*\(it is `environment\.reward` \(faulty:Pays, .*yaml:\d+\)\)",
+            ComponentError,
+        ),
+        (
+            "environment.retriever={type: faulty:Finds, what: ValueError}",
+            r"`environment\.retriever` \(faulty:Finds, .*\) raised ValueError: broken, at .*faulty\.py:\d+",
+            ComponentError,
+        ),
+        (
+            "environment.retriever={type: faulty:Finds, what: far}",
+            r"the retriever failed in 100% .* got the score 10{79}, expected",
+            RetrieverUnavailable,
+        ),
+    ],
+)
+def test_what_fails_at_once_is_named_and_leaves_a_checkpoint(
+    faulty: Path, change: str, said: str, kind: type[SdsearchError]
+) -> None:
+    experiment = opened(faulty, change)
+    with pytest.raises(kind, match=rf"^step 0: {said}.* then go on with --resume from .*checkpoints/step_0$"):
+        train(experiment)
+    assert [p.name for p in saved(experiment.folder / "checkpoints")] == ["step_0"]
+
+
+def test_gradients_that_are_not_finite_move_nothing_and_the_run_says_so(
+    faulty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ("train.steps=2", "monitors.idle=2", "objective.terms=[clipped_pg]")
+    folder = train(opened(faulty, *quick, "objective.credit=[{type: faulty:Says, what: huge}]")).folder
+    lines = [
+        json.loads(line, parse_constant=pytest.fail) for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
+    steps = [line for line in lines if "train" in line]
+    assert [(s["train"]["applied"], s["train"]["gradient_norm"]) for s in steps] == [(0.0, None)] * 2
+    assert [w["limit"] for w in steps[1]["warnings"] if w["limit"] in ("idle", "gradient_norm")] == ["idle"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: the run has learned nothing: not one update of its 2 steps was taken" in said
+    before, after = (p / "model.safetensors" for p in (faulty.parent / "model", folder / "checkpoints" / "step_2"))
+    assert before.read_bytes() == after.read_bytes()
+
+
+def test_a_destroyed_policy_is_not_saved(faulty: Path) -> None:
+    experiment = opened(faulty, "train.learning_rate=1.0e+30", "train.checkpoint_every=1")
+    with pytest.raises(
+        DivergedError, match=r"^step 0: the largest weight is 1e\+30 after .* nothing of it was saved\. Lower"
+    ):
+        train(experiment)
+    assert saved(experiment.folder / "checkpoints") == []
+
+
+def raised(work: Any) -> Exception:
+    with pytest.raises(Exception) as caught:
+        work()
+    return caught.value
+
+
+def test_the_culprit_is_found_through_helpers_threads_and_what_it_has_opened(faulty: Path) -> None:
+    code, question = faulty.parent / "faulty.py", Question("q", "?", ())
+    groups = [Group(question, (Trajectory(question, (), (), "answered", 1.0),))] * 3
+    for what, name in (("helped", "KeyError"), ("MemoryError", "MemoryError"), ("DataError", "DataError")):
+        two = f"objective.credit=[{{type: faulty:Says, after: 9}}, {{type: faulty:Says, what: {what}, after: 0}}]"
+        experiment = opened(faulty, two, "environment.retriever={type: faulty:Finds, what: ValueError}")
+        sys.modules["faulty"].CALLS.clear()  # type: ignore[attr-defined]
+        second = experiment.objective.credit[1]  # type: ignore[union-attr]
+        error = raised(partial(second.advantages, groups, Probe()))
+        at = culprit(error, experiment)
+        assert type(error).__name__ == name
+        assert at is not None
+        assert (at.where, at.component) == ("objective.credit.1", second)
+        assert at.code == f"{code}:{line_of(code, 'helped({})' if what == 'helped' else 'raise {')}"
+    retriever = experiment.environment.retriever  # type: ignore[attr-defined]
+    error = raised(lambda: Cached(retriever.open(), patience=Patience(retries=0)).search(["a"], 1))
+    at = culprit(error, experiment)
+    assert at is not None
+    assert (at.where, at.code) == ("environment.retriever", f"{code}:{line_of(code, 'raise ValueError')}")
+
+
+def test_our_own_faults_are_nobody_else_s(faulty: Path) -> None:
+    experiment = opened(faulty)
+    assert culprit(raised(lambda: Episode(None, None, None, 0)), experiment) is None  # type: ignore[arg-type]
+    assert culprit(raised(lambda: step_advantages([None], [])), experiment) is None  # type: ignore[list-item]
+    assert culprit(ComponentError("elsewhere"), experiment) is None
+
+
+def test_what_a_component_is_given_is_its_own(faulty: Path) -> None:
+    """A searcher that empties the list of its queries answers all of them all the same."""
+    experiment = opened(faulty, "environment.retriever={type: faulty:Finds, what: empties}")
+    cached = Cached(experiment.environment.retriever.open())  # type: ignore[attr-defined]
+    queries = ["a", "b"]
+    assert [hits[0].passage.text for hits in cached.search(queries, 1)] == ["of a", "of b"]
+    assert queries == ["a", "b"]
+    assert re.fullmatch("of a", cached.search(["a"], 1)[0][0].passage.text)

@@ -331,3 +331,28 @@ def test_check_shows_what_a_spec_runs(folder: Path) -> None:
         "# runs parts:Capitals",
     ]
     assert "# runs" not in run("check", "sd_search").stdout
+
+
+def test_no_code_runs_because_it_lies_where_the_spec_or_the_command_is(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom sdsearch.contracts.data import Dataset\n\n\n"
+        "class Theirs(Dataset):\n    def questions(self):\n        return []\n"
+    )
+    (tmp_path / "spec.yaml").write_text(
+        "data: {train: theirs, test: 'theirs:Theirs'}\nenvironment: {retriever: empty}\nagent: scripted\n"
+    )
+    source = str(Path(sdsearch.__file__).parents[1])
+
+    def check(path: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "sdsearch", "check", "spec.yaml"]
+        environment = {"PYTHONPATH": path, "PATH": "/usr/bin:/bin"}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    done = check(source)
+    assert done.returncode == 1
+    assert 'unknown dataset "theirs:Theirs": there is no module "theirs", expected one on Python\'s path' in done.stderr
+    assert not (tmp_path / "ran").exists()
+    done = check(f"{source}:.")
+    assert 'unknown dataset "theirs"' in done.stderr
+    assert "there is a module theirs: write theirs:Theirs" in done.stderr
+    assert (tmp_path / "ran").exists()

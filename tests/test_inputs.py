@@ -79,3 +79,17 @@ def test_of_a_large_file_the_beginning_is_read(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(passages, "LARGE", 10)
     monkeypatch.setattr(passages, "FIRST", 5)
     assert JsonlPassages(path=path).inspect() == "5 passages at the beginning of 0.0 GB"
+
+
+def test_of_a_study_every_arm_is_looked_at_and_each_thing_once(spec: Path) -> None:
+    study = spec.parent / "study.yaml"
+    study.write_text(
+        f"kind: study\nexperiment: {spec.name}\nreference: a\nseeds: [1, 2]\nbudget: {{rollouts: 9}}\n"
+        "arms: {a: {}, b: {train: {steps: 2}}, c: {environment: {retriever: {corpus: {path: gone.jsonl}}}}}\n"
+    )
+    done = CliRunner().invoke(app, ["check", str(study), "--data"])
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert f"environment.retriever.corpus: got {spec.parent}/gone.jsonl, which is no file" in done.stderr
+    assert done.stdout.count("# environment.retriever.corpus: 9 passages") == 1
+    assert done.stdout.count("# data.train: 5 questions") == 1

@@ -31,7 +31,7 @@ from sdsearch.envs.data.reading.passages import passage as read
 from sdsearch.envs.data.reading.record import Record, named
 from sdsearch.envs.data.reading.support import content_id
 from sdsearch.errors import DataError, RetrieverUnavailable
-from sdsearch.retrieval.cached import Patience
+from sdsearch.retrieval.patience import Patience
 
 if TYPE_CHECKING:
     from httpx2 import Client

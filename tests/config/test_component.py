@@ -121,8 +121,8 @@ def test_the_files_of_a_folder_are_told_apart_without_importing_them(
 
 def test_a_module_that_is_not_there() -> None:
     assert message(Agent, "nowhere.at_all") == (
-        'unknown agent "nowhere.at_all": there is no module "nowhere", expected one that Python can import: '
-        "is its folder on PYTHONPATH?"
+        'unknown agent "nowhere.at_all": there is no module "nowhere", expected one on Python\'s path: '
+        "name its folder in PYTHONPATH; those of spec and command are not looked into"
     )
     assert 'there is no module "json.at_all"' in message(Agent, "json.at_all")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sdsearch.config.component import Settings
-from sdsearch.config.load import KINDS, kind_of, load_any, load_as, model_of
+from sdsearch.config.load import DEFAULT_TYPES, KINDS, kind_of, load_any, load_as, model_of
 from sdsearch.errors import SpecError
 from sdsearch.spec import Experiment
 from sdsearch.warmstart.spec import WarmStart
@@ -73,3 +73,55 @@ def test_of_very_many_problems_the_first_hundred_are_listed(folder: Path) -> Non
     assert len(found) == 101
     assert found[0].startswith("many.yaml:4:1: k0: unknown key, expected one of name, seed, ")
     assert found[100] == "... and 150 more"
+
+
+OTHER = """
+from sdsearch.contracts.environment import Environment
+from sdsearch.envs.protocol.search_r1 import SearchR1
+
+
+class Other(Environment):
+    most: int = 8
+
+    @property
+    def grammar(self):
+        return SearchR1()
+
+    @property
+    def seeds(self):
+        return 500
+
+    def open(self):
+        raise NotImplementedError
+"""
+
+
+def test_another_type_replaces_a_section_that_says_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "other_place.py").write_text(OTHER)
+    monkeypatch.syspath_prepend(folder)
+    other = "environment: {type: 'other_place:Other', most: 3}\n"
+    (folder / "high.yaml").write_text(f"base: plain.yaml\ndata:\n{other}")
+    (folder / "higher.yaml").write_text("base: high.yaml\nenvironment: {max_turns: 2}\n")
+    (folder / "study.yaml").write_text(
+        "kind: study\nexperiment: train.yaml\nreference: a\nseeds: [1]\nbudget: {rollouts: 9}\narms: {a: {data: null, "
+        f"{other.strip()}}}}}\n"
+    )
+    (folder / "train.yaml").write_text(
+        WHOLE.replace("agent: scripted", "objective: {credit: [group_mean], terms: [clipped_pg]}")
+    )
+    from sdsearch.study.spec import jobs
+
+    whole = load_as(Experiment, "plain.yaml", ["data=", "environment={type: 'other_place:Other', most: 3}"])
+    assert whole.environment.model_dump() == {"type": "other_place:Other", "max_turns": 5, "most": 3}
+    assert load_as(Experiment, "high.yaml").environment == whole.environment
+    assert load_as(Experiment, "higher.yaml").environment.max_turns == 2
+    assert load_as(Experiment, "plain.yaml", ["environment.type=search"]).environment.type == "search"
+    assert load_as(Experiment, "plain.yaml", ["environment.top_k=2"]).environment.top_k == 2  # type: ignore[attr-defined]
+    (job,) = jobs(load_any("study.yaml"))
+    assert job.experiment.environment == whole.environment
+
+
+def test_the_default_types_are_those_of_the_families() -> None:
+    from sdsearch.contracts.families import FAMILIES
+
+    assert {name: FAMILIES[name].default for name in DEFAULT_TYPES} == DEFAULT_TYPES

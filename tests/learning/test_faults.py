@@ -19,7 +19,8 @@ from sdsearch.errors import ComponentError, DivergedError, RetrieverUnavailable,
 from sdsearch.learning.credit import step_advantages
 from sdsearch.learning.culprit import culprit
 from sdsearch.learning.train import train
-from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.patience import Patience
 from sdsearch.runs.checkpoint import saved
 from sdsearch.spec import Experiment, load
 

@@ -159,7 +159,8 @@ def unavailable(family: str, place: Place, error: ModuleNotFoundError) -> str:
     if place.module == missing or place.module.startswith(f"{missing}."):
         return (
             f"unknown {family} {quoted(':'.join(filter(None, place)))}: there is no module {quoted(missing)}, "
-            "expected one that Python can import: is its folder on PYTHONPATH?"
+            "expected one on Python's path: name its folder in PYTHONPATH; those of spec and command are not "
+            "looked into"
         )
     if missing.partition(".")[0] == place.module.partition(".")[0]:
         return ""

@@ -25,8 +25,8 @@ class Model(Settings):
     """A causal language model of the transformers library."""
 
     name: NameOrPath = "seed-policy"
-    """A name of the hub, of the package's own weights or of an installed package that holds `gguf_file`; or a folder, which
-    begins with `/`, `./`, `../` or `~`."""
+    """A name of the hub, of the package's own weights, or of an installed package that holds `gguf_file`; or a folder,
+    which begins with `/`, `./`, `../` or `~`."""
     gguf_file: str | None = None
     """The GGUF file inside `name`, for weights in that form."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -56,9 +56,10 @@ class Searcher(Protocol):
     """An opened retriever. Batch first: one call for all live episodes.
 
     One that has a `fingerprint: str`, which names what it searches, is held to it when a run goes on. One that has a
-    `most: int | None` returns no more hits than that, whatever is asked for: a spec that wants more is refused. One that
-    asks a server may have `connect(seconds)`, which an environment calls when it opens the retriever, once or again: it
-    reaches the server or raises `RetrieverUnavailable`, and neither it nor a later search waits longer than `seconds`.
+    `most: int | None` returns no more hits than that, whatever is asked for: a spec that wants more is refused. One
+    that asks a server may have `connect(seconds)`, which an environment calls when it opens the retriever, once or
+    again: it reaches the server or raises `RetrieverUnavailable`, and neither it nor a later search waits longer than
+    `seconds`.
     """
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:

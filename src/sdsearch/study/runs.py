@@ -53,7 +53,8 @@ Attempt = Callable[[Call, Stop], int]
 
 def attempt(call: Call, stop: Stop) -> int:
     """Run one process to its end, and return its exit code; 0: done, negative: the signal that killed it."""
-    command = [sys.executable, "-m", "sdsearch.study.worker", str(call.spec)]
+    # Without -P, whatever lies in the folder of the command could be imported: modules come from PYTHONPATH alone.
+    command = [sys.executable, "-P", "-m", "sdsearch.study.worker", str(call.spec)]
     with (
         call.log.open("ab") as log,
         subprocess.Popen(

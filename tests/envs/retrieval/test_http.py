@@ -25,7 +25,8 @@ from sdsearch.envs.data.reading.support import content_id
 from sdsearch.envs.retrieval import http
 from sdsearch.envs.retrieval.http import Http
 from sdsearch.errors import RetrieverUnavailable
-from sdsearch.retrieval.cached import Cached, Patience
+from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.patience import Patience
 
 CORPUS = [
     ("0", "Orly", "Orly Airport serves the city of Paris."),

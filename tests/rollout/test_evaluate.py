@@ -1,5 +1,6 @@
 """Evaluation: the same questions in the same order, means over what an outage left, and hints shown once."""
 
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.rollout.collect import collect
-from sdsearch.rollout.evaluate import by_source, evaluate, mean
+from sdsearch.rollout.evaluate import FIGURES, by_source, evaluate, mean, whole
 from sdsearch.rollout.session import open_session
 from sdsearch.spec import load
 from sdsearch.testing import example_trajectory
@@ -61,3 +62,12 @@ def test_a_hint_is_shown_before_the_prompt_and_only_there(spec: Path) -> None:
     openings = [t.segments[0].text for g in groups for t in g.trajectories]
     assert [o.split("Question:")[0] for o in openings] == ["one\n", "", "two\n", ""]
     assert not any("one\n" in s.text for g in groups for t in g.trajectories for s in t.segments[1:])
+
+
+def test_what_the_data_cannot_say_is_no_number_and_the_rest_stays() -> None:
+    known = {"exact_match": 0.5, "f1": 0.75, "own": 3.0}
+    found = whole(known)
+    assert {name: found[name] for name in known} == known
+    assert {name for name, value in found.items() if isnan(value)} == {*FIGURES} - {*known}
+    assert "gold_recall" in found
+    assert whole({"reward": 1.0}) == {"reward": 1.0}, "another environment has figures of its own"

@@ -96,7 +96,9 @@ class Monitor:
         Steps are too few to tell as long as they would not have been expected to add up to `EXPECTED`.
         """
         limit, rewards = self.limits.collapse, self.seen["reward"]
-        for count in range(FEWEST, len(rewards)) if limit is not None else ():
+        if limit is None:
+            return None
+        for count in range(FEWEST, len(rewards)):
             before = sum(rewards[:-count]) / (len(rewards) - count)
             if count * before >= EXPECTED:
                 mean = sum(rewards[-count:]) / count

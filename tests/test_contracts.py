@@ -83,8 +83,8 @@ CHECKS: dict[type[Component], Callable[[Any], None]] = {
     Retriever: look_up,
     Term: check_term,
 }
-ELSEWHERE = {(Dataset, "hugging_face"), (Agent, "chat"), (Agent, "callable")}
-"""Not tried here: they need a hub, a server, a function. The two last have tests of their own in tests/agents."""
+ELSEWHERE = {(Dataset, "hugging_face"), (Agent, "chat"), (Agent, "callable"), (Retriever, "http")}
+"""Not tried here: they need a hub, a server, a function. The others have tests of their own in tests/agents, tests/serving."""
 EXTRA = {(Retriever, "bm25s"): "bm25s", (Retriever, "faiss"): "faiss"}
 """Packages that some are tried only with."""
 FOUND: list[tuple[type[Component], str]] = [

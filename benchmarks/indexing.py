@@ -101,8 +101,8 @@ def main() -> None:
             size = sum(f.stat().st_size for f in index.rglob("*") if f.is_file()) / 1e6
             seconds, memory = f"{built['seconds']:.1f} s, {count / built['seconds']:,.0f}/s", f"{built['peak']:.0f} MB"
             print(
-                f"{given.retriever}, {count:,} passages, {corpus.stat().st_size / 1e6:.0f} MB: {seconds}, peak "
-                f"{memory} ({built['before']:.0f} before any passage), {size:.0f} MB on disk; opened and all of it checked in "
+                f"{given.retriever}, {count:,} passages, {corpus.stat().st_size / 1e6:.0f} MB: {seconds}, peak {memory} "
+                f"({built['before']:.0f} MB before any passage), {size:.0f} MB on disk; opened and all of it checked in "
                 f"{again['seconds']:.1f} s, peak {again['peak']:.0f} MB",
                 flush=True,
             )

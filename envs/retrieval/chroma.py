@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 
 import numpy as np
@@ -45,6 +45,7 @@ from sdsearch.retrieval.progress import progress
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
 
 LEAST_SYNC = 2
@@ -272,11 +273,11 @@ def settings() -> Any:
     return Settings(anonymized_telemetry=False)
 
 
-def local(folder: Path) -> ClientAPI:
+def local(folder: Path) -> Client:
     """Return a client of a folder, which it may write to."""
     import chromadb
 
-    return chromadb.PersistentClient(folder, settings())
+    return cast("Client", chromadb.PersistentClient(folder, settings()))
 
 
 def compact(database: Path) -> None:
@@ -314,7 +315,7 @@ def copied(folder: Path, name: str, everything: bool = False) -> Collection | No
     return collection
 
 
-def gone(client: ClientAPI, place: Path) -> None:
+def gone(client: Client, place: Path) -> None:
     """Close a client and remove the copy that it was of."""
     client.close()
     shutil.rmtree(place, ignore_errors=True)

@@ -139,6 +139,8 @@ class Faiss(Retriever):
 
     def _built(self, rows: NDArray[np.float32]) -> faiss.Index:
         package = load()
+        index: Any
+        made: faiss.Index
         count, dim = rows.shape
         if self.kind == "hnsw":
             index = package.IndexHNSWFlat(dim, self.max_neighbors, package.METRIC_INNER_PRODUCT)
@@ -158,7 +160,8 @@ class Faiss(Retriever):
             for i in range(0, count, self.batch_size):
                 index.add(np.ascontiguousarray(rows[i : i + self.batch_size]))
                 advance(len(rows[i : i + self.batch_size]))
-        return index
+        made = index
+        return made
 
 
 def load() -> Any:
@@ -177,10 +180,11 @@ def read(file: Path) -> faiss.Index:
         raise IndexMismatch(f"got {file}, which is no file: expected a FAISS index")
     large = file.stat().st_size > vectors.MAPPED
     try:
-        return package.read_index(str(file), package.IO_FLAG_MMAP_IFC if large else 0)
+        index: faiss.Index = package.read_index(str(file), package.IO_FLAG_MMAP_IFC if large else 0)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][-200:]
         raise IndexMismatch(f"{file} cannot be read as a FAISS index ({reason})") from error
+    return index
 
 
 def tune(index: faiss.Index, ef_search: int, probes: int) -> None:
@@ -211,7 +215,7 @@ class FaissSearcher:
     def _nearest(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         scores, rows = self.index.search(np.ascontiguousarray(queries), count)
         # Of unit vectors: |a - b|^2 = 2 - 2 ab.
-        return (scores if self.cosine else 1 - scores / 2), rows
+        return (scores if self.cosine else np.asarray(1 - scores / 2, np.float32)), rows
 
     def _hits(self, scores: Sequence[float], rows: Sequence[int], k: int) -> list[Hit]:
         hits: dict[str, Hit] = {}

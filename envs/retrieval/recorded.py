@@ -114,7 +114,7 @@ class Recording:
             except (ValueError, KeyError, TypeError, RetrieverUnavailable) as error:
                 raise RecordingError(
                     f"{path}:{number}: not a line of a recording ({type(error).__name__}: {error}): "
-                    "delete it and all that follow, or record anew"
+                    "name another `path` to record anew"
                 ) from error
 
     def take(self, line: Any) -> None:

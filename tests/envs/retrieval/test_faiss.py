@@ -159,14 +159,14 @@ def test_an_index_that_is_not_of_this_corpus_and_embedder(
 )
 def test_settings_that_would_do_nothing(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
-        Faiss(corpus="atlas", embedder="hashing", **settings)  # type: ignore[arg-type]
+        Faiss(corpus="atlas", embedder="hashing", **settings)
 
 
 def test_the_seed_and_the_width_of_a_search_count(corpus: JsonlPassages) -> None:
     wide, narrow = (
         Faiss(corpus=corpus, embedder=Hashing(), kind="ivf", lists=20, probes=probes).open() for probes in (20, 1)
     )
-    assert wide.index.nlist == 20
+    assert wide.index.nlist == 20  # type: ignore[attr-defined]
     assert narrow.search(QUERIES, 20) != wide.search(QUERIES, 20)
     expected = Exact(corpus=corpus, embedder=Hashing()).open().search(QUERIES, 20)
     assert [[h.passage.id for h in hits] for hits in wide.search(QUERIES, 20)] == [

@@ -38,7 +38,7 @@ from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import IndexMismatch, RetrieverUnavailable
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 from sdsearch.retrieval.index import Facts, kept, unlike
 from sdsearch.retrieval.opening import bounded, now
 from sdsearch.retrieval.progress import progress
@@ -139,15 +139,15 @@ class Chroma(Retriever):
             return self._existing()
         assert self.corpus is not None and self.embedder is not None
         encoder = self.embedder.open()
-        passages = vectors.ordered(self.corpus)
+        passages = corpora.ordered(self.corpus)
         folder = self.path.expanduser() if self.path else None
         facts: Facts = {
-            "corpus": vectors.fingerprint(passages),
+            "corpus": corpora.fingerprint(passages),
             "embedder": encoder.fingerprint,
             "passages": len(passages),
             **self._hnsw(len(passages)),
         }
-        fingerprint = vectors.key(*map(str, facts.values()))
+        fingerprint = corpora.key(*map(str, facts.values()))
         name = self.collection or f"sdsearch-{fingerprint}"
         embed = partial(vectors.embed, passages, encoder, folder, self.batch_size)
         if folder and not self.host:
@@ -410,7 +410,7 @@ class ChromaSearcher:
         if not queries or k < 1:
             return [[] for _ in queries]
         # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
-        most = min(k + vectors.SPARE, len(self.passages))
+        most = min(k + corpora.SPARE, len(self.passages))
         answers = asked(self.collection, self.encoder.encode_queries(queries), most, ["distances"])
         return [self._hits(i, d, k) for i, d in zip(answers["ids"], answers["distances"], strict=True)]
 
@@ -447,7 +447,7 @@ class ExistingSearcher:
         hnsw = collection.configuration_json.get("hnsw") or collection.configuration_json.get("spann") or {}
         self.space = str(hnsw.get("space") or "l2")
         self.count = bounded(collection.count)
-        self.fingerprint = vectors.key(collection.name, str(collection.id), str(self.count), encoder.fingerprint)
+        self.fingerprint = corpora.key(collection.name, str(collection.id), str(self.count), encoder.fingerprint)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return the `k` nearest documents of each query. Raises `RetrieverUnavailable`.
@@ -458,7 +458,7 @@ class ExistingSearcher:
             return [[] for _ in queries]
         include = ["distances", "documents", "metadatas"] if self.passages is None else ["distances"]
         answers = asked(
-            self.collection, self.encoder.encode_queries(queries), min(k + vectors.SPARE, self.count), include
+            self.collection, self.encoder.encode_queries(queries), min(k + corpora.SPARE, self.count), include
         )
         hits = []
         for i, ids in enumerate(answers["ids"]):

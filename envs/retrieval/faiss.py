@@ -21,7 +21,7 @@ from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import ComponentError, IndexMismatch, RetrieverUnavailable
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 from sdsearch.retrieval.index import Facts, kept
 from sdsearch.retrieval.progress import progress
 
@@ -97,16 +97,16 @@ class Faiss(Retriever):
         encoder = self.embedder.open()
         if self.index is not None:
             return self._elsewhere(self.index.expanduser(), encoder)
-        passages = vectors.ordered(self.corpus)
+        passages = corpora.ordered(self.corpus)
         chosen: dict[str, Any] = {name: getattr(self, name) for name in SETTINGS[self.kind]}
         facts: Facts = {
-            "corpus": vectors.fingerprint(passages),
+            "corpus": corpora.fingerprint(passages),
             "embedder": encoder.fingerprint,
             "passages": len(passages),
             "kind": self.kind,
             **chosen,
         }
-        fingerprint = vectors.key(*map(str, facts.values()))
+        fingerprint = corpora.key(*map(str, facts.values()))
         folder = self.path.expanduser() if self.path else None
         embed = partial(vectors.embed, passages, encoder, folder, self.batch_size)
         if folder is None:
@@ -125,8 +125,8 @@ class Faiss(Retriever):
             raise IndexMismatch(
                 f"{file} holds {index.ntotal:,} vectors and the corpus {len(passages):,} records: expected one for each"
             )
-        print_of = vectors.fingerprint(passages)
-        fingerprint = vectors.key(str(file.stat().st_size), print_of, encoder.fingerprint)
+        print_of = corpora.fingerprint(passages)
+        fingerprint = corpora.key(str(file.stat().st_size), print_of, encoder.fingerprint)
         return self._searcher(index, passages, encoder, fingerprint, str(file))
 
     def _searcher(
@@ -208,7 +208,7 @@ class FaissSearcher:
         if not queries or k < 1:
             return [[] for _ in queries]
         # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
-        most = min(k + vectors.SPARE, len(self.passages))
+        most = min(k + corpora.SPARE, len(self.passages))
         scores, rows = self._nearest(self.encoder.encode_queries(queries), most)
         return [self._hits(one, two, k) for one, two in zip(scores, rows, strict=True)]
 
@@ -236,7 +236,7 @@ class FaissSearcher:
                 f"{name} holds vectors of {self.index.d} numbers and the embedder makes {texts.shape[1]}: expected the "
                 "embedder that it was made with"
             )
-        scores, found = self._nearest(texts, min(vectors.SPARE, len(self.passages)))
+        scores, found = self._nearest(texts, min(corpora.SPARE, len(self.passages)))
         near = [
             float(max((s for s, r in zip(*pair, strict=True) if self._same(row, int(r))), default=-1))
             for row, pair in zip(rows, zip(scores, found, strict=True), strict=True)

@@ -18,7 +18,7 @@ from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Retriever, Searcher
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RecordingError, RetrieverUnavailable
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora
 from sdsearch.retrieval.cached import checked
 from sdsearch.terminal.waiting import alone
 
@@ -163,7 +163,7 @@ class Recording:
 def origin(retriever: Retriever) -> dict[str, Any]:
     """Say what a retriever answers from: its settings, but not where things are, and the fingerprint of its corpus."""
     corpus = getattr(retriever, "corpus", None)
-    known = vectors.fingerprint(vectors.ordered(corpus)) if isinstance(corpus, Corpus) else ""
+    known = corpora.fingerprint(corpora.ordered(corpus)) if isinstance(corpus, Corpus) else ""
     return {"corpus": known, "retriever": placeless(retriever.model_dump(mode="json"))}
 
 

@@ -74,12 +74,9 @@ def test_the_reranker_of_the_page(modules: Path, corpus: JsonlPassages, monkeypa
             return [float((re.findall(r"\d+", text) or ["-1"])[0]) for _, text in text_pairs]
 
     monkeypatch.setattr(reranked, "HuggingFaceCrossEncoder", Last)
-    settings = {
-        "factory": "reranked:reranked",
-        "kwargs": {"model": "judge", "keep": 4},
-        "corpus": json.loads(corpus.model_dump_json()),
-    }
-    searcher: Any = TypeAdapter(Retriever).validate_python({"type": "langchain", **settings}).open()
+    kwargs = {"model": "judge", "keep": 4}
+    settings = {"type": "langchain", "factory": "reranked:reranked", "kwargs": kwargs, "corpus": corpus}
+    searcher: Any = TypeAdapter(Retriever).validate_python(settings).open()
     assert searcher.most == 4
     (hits,) = searcher.search(["fortress"], 4)
     numbers = [int(h.passage.id[1:]) for h in hits]

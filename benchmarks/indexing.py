@@ -102,8 +102,8 @@ def main() -> None:
             text = corpus.stat().st_size / 1e6
             print(
                 f"{given.retriever}, {count:,} passages ({text:.0f} MB): {built['seconds']:.1f} s, "
-                f"{count / built['seconds']:,.0f}/s, peak {built['peak']:.0f} MB, {built['before']:.0f} MB of it before any "
-                f"passage, {size:.0f} MB on disk; opened and all of it checked in {again['seconds']:.1f} s, peak "
+                f"{count / built['seconds']:,.0f}/s, peak {built['peak']:.0f} MB ({built['before']:.0f} MB before), "
+                f"{size:.0f} MB on disk; opened and all of it checked in {again['seconds']:.1f} s, peak "
                 f"{again['peak']:.0f} MB",
                 flush=True,
             )

@@ -114,7 +114,7 @@ class Faiss(Retriever):
         else:
 
             def build(into: Path) -> None:
-                load().write_index(self._built(embed()), str(into / FILE))
+                write(self._built(embed()), into / FILE)
 
             index = read(kept(folder / f"faiss-{fingerprint}", facts, build) / FILE)
         return self._searcher(index, passages, encoder, fingerprint, f"the index of kind {self.kind}")
@@ -185,6 +185,14 @@ def read(file: Path) -> faiss.Index:
         reason = str(error).strip().splitlines()[-1][-200:]
         raise IndexMismatch(f"{file} cannot be read as a FAISS index ({reason})") from error
     return index
+
+
+def write(index: faiss.Index, file: Path) -> None:
+    """Write an index. Raises `OSError`, where FAISS knows only one kind of error."""
+    try:
+        load().write_index(index, str(file))
+    except RuntimeError as error:
+        raise OSError(str(error).strip().splitlines()[-1][-200:]) from error
 
 
 def tune(index: faiss.Index, ef_search: int, probes: int) -> None:

@@ -19,7 +19,7 @@ from sdsearch.retrieval.index import BLOCK, Facts, kept
 from sdsearch.retrieval.progress import progress
 
 ROWS = "rows.npy"
-MAPPED = 2**28
+MAPPED = 2**26
 """From how many bytes on vectors, and whatever else is read whole, are mapped and not held in memory."""
 CHECKED, SAME = 4, 0.99
 """How many stored vectors are compared with what the encoder makes now, and the least cosine of the two: half

@@ -99,11 +99,12 @@ def main() -> None:
             built = run(command, index if given.kill else None)
             again = run(command, None)
             size = sum(f.stat().st_size for f in index.rglob("*") if f.is_file()) / 1e6
-            seconds, memory = f"{built['seconds']:.1f} s, {count / built['seconds']:,.0f}/s", f"{built['peak']:.0f} MB"
+            text = corpus.stat().st_size / 1e6
             print(
-                f"{given.retriever}, {count:,} passages, {corpus.stat().st_size / 1e6:.0f} MB: {seconds}, peak "
-                f"{memory} ({built['before']:.0f} before any passage), {size:.0f} MB on disk; opened and all of it checked in "
-                f"{again['seconds']:.1f} s, peak {again['peak']:.0f} MB",
+                f"{given.retriever}, {count:,} passages ({text:.0f} MB): {built['seconds']:.1f} s, "
+                f"{count / built['seconds']:,.0f}/s, peak {built['peak']:.0f} MB ({built['before']:.0f} MB before), "
+                f"{size:.0f} MB on disk; opened and all of it checked in {again['seconds']:.1f} s, peak "
+                f"{again['peak']:.0f} MB",
                 flush=True,
             )
 

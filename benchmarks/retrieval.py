@@ -36,7 +36,7 @@ from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.retrieval.faiss import Faiss
 from sdsearch.envs.retrieval.http import Http
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora
 
 BATCH, K, REPEAT, HTTP_REPEAT = 64, 3, 9, 20
 
@@ -135,7 +135,7 @@ class Made(Corpus):
 def ratios(embedder: Embedder, count: int, words: int) -> None:
     """Print the three ratios."""
     corpus, encoder = Some(count=count), embedder.open()
-    passages = vectors.ordered(corpus)
+    passages = corpora.ordered(corpus)
     encoder.encode_passages([p.contents for p in passages[:BATCH]])
     alone = spent(
         lambda: [encoder.encode_passages([p.contents for p in passages[i : i + 512]]) for i in range(0, count, 512)]

@@ -16,7 +16,7 @@ from pydantic import Field
 from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora
 
 WORD = re.compile(r"\w+")
 
@@ -33,7 +33,7 @@ class BM25(Retriever):
 
     def open(self) -> BM25Searcher:
         """Index the corpus."""
-        return BM25Searcher(vectors.ordered(self.corpus), self.k1, self.b)
+        return BM25Searcher(corpora.ordered(self.corpus), self.k1, self.b)
 
 
 class BM25Searcher:
@@ -42,7 +42,7 @@ class BM25Searcher:
     def __init__(self, passages: Sequence[Passage], k1: float, b: float) -> None:
         """Index passages, which come in the order of their ids."""
         self.passages = passages
-        self.fingerprint = vectors.key(vectors.fingerprint(passages), str(k1), str(b))
+        self.fingerprint = corpora.key(corpora.fingerprint(passages), str(k1), str(b))
         counts = [Counter(words(p.contents)) for p in passages]
         lengths = np.array([c.total() for c in counts])
         brake = k1 * (1 - b + b * lengths / max(1.0, lengths.mean()))
@@ -66,7 +66,7 @@ class BM25Searcher:
                     rows, weights = self.postings[word]
                     scores[rows] += weights
             scores = np.round(scores, 6)
-            hits.append([Hit(self.passages[j], float(scores[j])) for j in vectors.best(scores, k) if scores[j] > 0])
+            hits.append([Hit(self.passages[j], float(scores[j])) for j in corpora.best(scores, k) if scores[j] > 0])
         return hits
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from sdsearch.config.discovery import remedy
@@ -19,7 +20,7 @@ from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.envs.retrieval.bm25 import words
 from sdsearch.errors import ComponentError, IndexMismatch
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 from sdsearch.retrieval.index import Facts, kept
 from sdsearch.retrieval.progress import progress
 
@@ -49,10 +50,10 @@ class BM25S(Retriever):
         Raises `IndexMismatch` for one that does not hold the corpus, `IndexUnwritable` where it does not go.
         """
         package = load()
-        passages = vectors.ordered(self.corpus)
+        passages = corpora.ordered(self.corpus)
         settings = {"method": self.method, "k1": self.k1, "b": self.b}
-        facts: Facts = {"corpus": vectors.fingerprint(passages), "passages": len(passages), **settings}
-        fingerprint = vectors.key(*map(str, facts.values()))
+        facts: Facts = {"corpus": corpora.fingerprint(passages), "passages": len(passages), **settings}
+        fingerprint = corpora.key(*map(str, facts.values()))
         if self.path is None:
             return BM25SSearcher(passages, self._built(passages), fingerprint)
 
@@ -118,7 +119,7 @@ class BM25SSearcher:
         scores = self.index.get_scores_from_ids(numbers)
         found = np.flatnonzero(scores > 0)  # most share no word: the best are looked for among the others
         # Some to spare: what is equal but for rounding is cut by id.
-        rows = found[vectors.best(scores[found], k + vectors.SPARE)]
+        rows = found[corpora.best(scores[found], k + corpora.SPARE)]
         hits = [Hit(self.passages[row], round(float(scores[row]), 4)) for row in rows]
         return sorted(hits, key=lambda h: (-h.score, h.passage.id))[:k]
 

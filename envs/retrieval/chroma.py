@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import uuid4
 
 import numpy as np
@@ -38,13 +38,14 @@ from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import IndexMismatch, RetrieverUnavailable
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 from sdsearch.retrieval.index import Facts, kept, unlike
 from sdsearch.retrieval.opening import bounded, now
 from sdsearch.retrieval.progress import progress
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
+    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
 
 LEAST_SYNC = 2
@@ -138,15 +139,15 @@ class Chroma(Retriever):
             return self._existing()
         assert self.corpus is not None and self.embedder is not None
         encoder = self.embedder.open()
-        passages = vectors.ordered(self.corpus)
+        passages = corpora.ordered(self.corpus)
         folder = self.path.expanduser() if self.path else None
         facts: Facts = {
-            "corpus": vectors.fingerprint(passages),
+            "corpus": corpora.fingerprint(passages),
             "embedder": encoder.fingerprint,
             "passages": len(passages),
             **self._hnsw(len(passages)),
         }
-        fingerprint = vectors.key(*map(str, facts.values()))
+        fingerprint = corpora.key(*map(str, facts.values()))
         name = self.collection or f"sdsearch-{fingerprint}"
         embed = partial(vectors.embed, passages, encoder, folder, self.batch_size)
         if folder and not self.host:
@@ -272,11 +273,11 @@ def settings() -> Any:
     return Settings(anonymized_telemetry=False)
 
 
-def local(folder: Path) -> ClientAPI:
+def local(folder: Path) -> Client:
     """Return a client of a folder, which it may write to."""
     import chromadb
 
-    return chromadb.PersistentClient(folder, settings())
+    return cast("Client", chromadb.PersistentClient(folder, settings()))
 
 
 def compact(database: Path) -> None:
@@ -314,7 +315,7 @@ def copied(folder: Path, name: str, everything: bool = False) -> Collection | No
     return collection
 
 
-def gone(client: ClientAPI, place: Path) -> None:
+def gone(client: Client, place: Path) -> None:
     """Close a client and remove the copy that it was of."""
     client.close()
     shutil.rmtree(place, ignore_errors=True)
@@ -409,7 +410,7 @@ class ChromaSearcher:
         if not queries or k < 1:
             return [[] for _ in queries]
         # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
-        most = min(k + vectors.SPARE, len(self.passages))
+        most = min(k + corpora.SPARE, len(self.passages))
         answers = asked(self.collection, self.encoder.encode_queries(queries), most, ["distances"])
         return [self._hits(i, d, k) for i, d in zip(answers["ids"], answers["distances"], strict=True)]
 
@@ -446,7 +447,7 @@ class ExistingSearcher:
         hnsw = collection.configuration_json.get("hnsw") or collection.configuration_json.get("spann") or {}
         self.space = str(hnsw.get("space") or "l2")
         self.count = bounded(collection.count)
-        self.fingerprint = vectors.key(collection.name, str(collection.id), str(self.count), encoder.fingerprint)
+        self.fingerprint = corpora.key(collection.name, str(collection.id), str(self.count), encoder.fingerprint)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return the `k` nearest documents of each query. Raises `RetrieverUnavailable`.
@@ -457,7 +458,7 @@ class ExistingSearcher:
             return [[] for _ in queries]
         include = ["distances", "documents", "metadatas"] if self.passages is None else ["distances"]
         answers = asked(
-            self.collection, self.encoder.encode_queries(queries), min(k + vectors.SPARE, self.count), include
+            self.collection, self.encoder.encode_queries(queries), min(k + corpora.SPARE, self.count), include
         )
         hits = []
         for i, ids in enumerate(answers["ids"]):

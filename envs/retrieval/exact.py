@@ -15,7 +15,7 @@ from pydantic import Field
 from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 
 CHUNK = 64
 
@@ -40,7 +40,7 @@ class Exact(Retriever):
         Raises `IndexMismatch` for vectors that the embedder does not make, `IndexUnwritable` where they do not go.
         """
         encoder = self.embedder.open()
-        passages = vectors.ordered(self.corpus)
+        passages = corpora.ordered(self.corpus)
         rows = vectors.embed(passages, encoder, self.path, self.batch_size)
         return ExactSearcher(passages, np.asarray(rows), encoder)
 
@@ -51,7 +51,7 @@ class ExactSearcher:
     def __init__(self, passages: Sequence[Passage], rows: NDArray[np.float32], encoder: Encoder) -> None:
         """Take passages in the order of their ids and their unit vectors [len(passages), dim]."""
         self.passages, self.rows, self.encoder = passages, rows, encoder
-        self.fingerprint = vectors.key(vectors.fingerprint(passages), encoder.fingerprint)
+        self.fingerprint = corpora.key(corpora.fingerprint(passages), encoder.fingerprint)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return the `k` nearest passages of each query; scores are cosines, equal ones go by passage id."""
@@ -60,5 +60,5 @@ class ExactSearcher:
             batch = self.encoder.encode_queries(queries[i : i + CHUNK])
             # Six decimals: rounding noise of the product must not decide between equal passages.
             scores = np.round(batch @ self.rows.T, 6)
-            hits += [[Hit(self.passages[j], float(row[j])) for j in vectors.best(row, k)] for row in scores]
+            hits += [[Hit(self.passages[j], float(row[j])) for j in corpora.best(row, k)] for row in scores]
         return hits

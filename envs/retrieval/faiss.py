@@ -21,7 +21,7 @@ from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import ComponentError, IndexMismatch, RetrieverUnavailable
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 from sdsearch.retrieval.index import Facts, kept
 from sdsearch.retrieval.progress import progress
 
@@ -97,16 +97,16 @@ class Faiss(Retriever):
         encoder = self.embedder.open()
         if self.index is not None:
             return self._elsewhere(self.index.expanduser(), encoder)
-        passages = vectors.ordered(self.corpus)
+        passages = corpora.ordered(self.corpus)
         chosen: dict[str, Any] = {name: getattr(self, name) for name in SETTINGS[self.kind]}
         facts: Facts = {
-            "corpus": vectors.fingerprint(passages),
+            "corpus": corpora.fingerprint(passages),
             "embedder": encoder.fingerprint,
             "passages": len(passages),
             "kind": self.kind,
             **chosen,
         }
-        fingerprint = vectors.key(*map(str, facts.values()))
+        fingerprint = corpora.key(*map(str, facts.values()))
         folder = self.path.expanduser() if self.path else None
         embed = partial(vectors.embed, passages, encoder, folder, self.batch_size)
         if folder is None:
@@ -114,7 +114,7 @@ class Faiss(Retriever):
         else:
 
             def build(into: Path) -> None:
-                load().write_index(self._built(embed()), str(into / FILE))
+                write(self._built(embed()), into / FILE)
 
             index = read(kept(folder / f"faiss-{fingerprint}", facts, build) / FILE)
         return self._searcher(index, passages, encoder, fingerprint, f"the index of kind {self.kind}")
@@ -125,8 +125,8 @@ class Faiss(Retriever):
             raise IndexMismatch(
                 f"{file} holds {index.ntotal:,} vectors and the corpus {len(passages):,} records: expected one for each"
             )
-        print_of = vectors.fingerprint(passages)
-        fingerprint = vectors.key(str(file.stat().st_size), print_of, encoder.fingerprint)
+        print_of = corpora.fingerprint(passages)
+        fingerprint = corpora.key(str(file.stat().st_size), print_of, encoder.fingerprint)
         return self._searcher(index, passages, encoder, fingerprint, str(file))
 
     def _searcher(
@@ -139,6 +139,8 @@ class Faiss(Retriever):
 
     def _built(self, rows: NDArray[np.float32]) -> faiss.Index:
         package = load()
+        index: Any
+        made: faiss.Index
         count, dim = rows.shape
         if self.kind == "hnsw":
             index = package.IndexHNSWFlat(dim, self.max_neighbors, package.METRIC_INNER_PRODUCT)
@@ -158,7 +160,8 @@ class Faiss(Retriever):
             for i in range(0, count, self.batch_size):
                 index.add(np.ascontiguousarray(rows[i : i + self.batch_size]))
                 advance(len(rows[i : i + self.batch_size]))
-        return index
+        made = index
+        return made
 
 
 def load() -> Any:
@@ -177,10 +180,19 @@ def read(file: Path) -> faiss.Index:
         raise IndexMismatch(f"got {file}, which is no file: expected a FAISS index")
     large = file.stat().st_size > vectors.MAPPED
     try:
-        return package.read_index(str(file), package.IO_FLAG_MMAP_IFC if large else 0)
+        index: faiss.Index = package.read_index(str(file), package.IO_FLAG_MMAP_IFC if large else 0)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1][-200:]
         raise IndexMismatch(f"{file} cannot be read as a FAISS index ({reason})") from error
+    return index
+
+
+def write(index: faiss.Index, file: Path) -> None:
+    """Write an index. Raises `OSError`, where FAISS knows only one kind of error."""
+    try:
+        load().write_index(index, str(file))
+    except RuntimeError as error:
+        raise OSError(str(error).strip().splitlines()[-1][-200:]) from error
 
 
 def tune(index: faiss.Index, ef_search: int, probes: int) -> None:
@@ -204,14 +216,14 @@ class FaissSearcher:
         if not queries or k < 1:
             return [[] for _ in queries]
         # Some to spare: equal passages at the end of the list are to be cut by id, not by chance.
-        most = min(k + vectors.SPARE, len(self.passages))
+        most = min(k + corpora.SPARE, len(self.passages))
         scores, rows = self._nearest(self.encoder.encode_queries(queries), most)
         return [self._hits(one, two, k) for one, two in zip(scores, rows, strict=True)]
 
     def _nearest(self, queries: NDArray[np.float32], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         scores, rows = self.index.search(np.ascontiguousarray(queries), count)
         # Of unit vectors: |a - b|^2 = 2 - 2 ab.
-        return (scores if self.cosine else 1 - scores / 2), rows
+        return (scores if self.cosine else np.asarray(1 - scores / 2, np.float32)), rows
 
     def _hits(self, scores: Sequence[float], rows: Sequence[int], k: int) -> list[Hit]:
         hits: dict[str, Hit] = {}
@@ -232,7 +244,7 @@ class FaissSearcher:
                 f"{name} holds vectors of {self.index.d} numbers and the embedder makes {texts.shape[1]}: expected the "
                 "embedder that it was made with"
             )
-        scores, found = self._nearest(texts, min(vectors.SPARE, len(self.passages)))
+        scores, found = self._nearest(texts, min(corpora.SPARE, len(self.passages)))
         near = [
             float(max((s for s, r in zip(*pair, strict=True) if self._same(row, int(r))), default=-1))
             for row, pair in zip(rows, zip(scores, found, strict=True), strict=True)

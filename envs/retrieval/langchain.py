@@ -176,9 +176,7 @@ class LangChainSearcher:
             and 0 < (count := next(iter(self._counts))) < k
         ):
             name = type(self.retriever).__name__
-            line = (
-                f"note: {name} has returned {count} documents for each query so far and {k} are wanted: is it set to?"
-            )
+            line = f"note: {name} has returned {count} documents for each query so far, {k} are wanted: is it set to?"
             Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _hits(self, documents: Sequence[Document], k: int) -> list[Hit]:

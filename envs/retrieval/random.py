@@ -14,7 +14,7 @@ from pydantic import Field
 from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora
 
 
 class Random(Retriever):
@@ -27,7 +27,7 @@ class Random(Retriever):
 
     def open(self) -> RandomSearcher:
         """Read the corpus."""
-        return RandomSearcher(vectors.ordered(self.corpus), self.seed)
+        return RandomSearcher(corpora.ordered(self.corpus), self.seed)
 
 
 class RandomSearcher:
@@ -36,7 +36,7 @@ class RandomSearcher:
     def __init__(self, passages: Sequence[Passage], seed: int) -> None:
         """Take passages in the order of their ids."""
         self.passages, self.seed = passages, seed
-        self.fingerprint = vectors.key(vectors.fingerprint(passages), str(seed))
+        self.fingerprint = corpora.key(corpora.fingerprint(passages), str(seed))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return `k` passages drawn without replacement; their scores are 1, 1/2, 1/3, ... and mean nothing."""

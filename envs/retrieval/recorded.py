@@ -18,7 +18,7 @@ from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Retriever, Searcher
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import RecordingError, RetrieverUnavailable
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora
 from sdsearch.retrieval.cached import checked
 from sdsearch.terminal.waiting import alone
 
@@ -119,7 +119,7 @@ class Recording:
             except (ValueError, KeyError, TypeError, RetrieverUnavailable) as error:
                 raise RecordingError(
                     f"{path}:{number}: not a line of a recording ({type(error).__name__}: {error}): "
-                    "expected a file that was recorded; name another `path`, and it is recorded anew there"
+                    "name another `path` to record anew"
                 ) from error
 
     def take(self, line: Any) -> None:
@@ -168,7 +168,7 @@ class Recording:
 def origin(retriever: Retriever) -> dict[str, Any]:
     """Say what a retriever answers from: its settings, but not where things are, and the fingerprint of its corpus."""
     corpus = getattr(retriever, "corpus", None)
-    known = vectors.fingerprint(vectors.ordered(corpus)) if isinstance(corpus, Corpus) else ""
+    known = corpora.fingerprint(corpora.ordered(corpus)) if isinstance(corpus, Corpus) else ""
     return {"corpus": known, "retriever": placeless(retriever.model_dump(mode="json"))}
 
 

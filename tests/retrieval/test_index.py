@@ -9,7 +9,7 @@ from sdsearch.retrieval import index
 from sdsearch.retrieval.index import kept
 from sdsearch.retrieval.opening import opening
 
-FACTS = {"corpus": "c", "passages": 3}
+FACTS: index.Facts = {"corpus": "c", "passages": 3}
 
 
 def build(into: Path) -> None:

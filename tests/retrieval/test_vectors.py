@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sdsearch.core.question import Passage
 from sdsearch.envs.embedding.hashing import Hashing
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora, vectors
 
 texts = st.tuples(st.text(), st.text(), st.text())
 
@@ -17,12 +17,12 @@ def test_corpora_share_a_fingerprint_only_when_ids_and_contents_agree(
 ) -> None:
     passages = [Passage(*p) for p in one], [Passage(*p) for p in two]
     same = [(p.id, p.contents) for p in passages[0]] == [(p.id, p.contents) for p in passages[1]]
-    assert (vectors.fingerprint(passages[0]) == vectors.fingerprint(passages[1])) == same
+    assert (corpora.fingerprint(passages[0]) == corpora.fingerprint(passages[1])) == same
 
 
 def test_parts_of_a_key_do_not_run_together() -> None:
-    assert vectors.key("ab", "c") != vectors.key("a", "bc")
-    assert vectors.key("ab", "c") == vectors.key("ab", "c") != vectors.key("c", "ab")
+    assert corpora.key("ab", "c") != corpora.key("a", "bc")
+    assert corpora.key("ab", "c") == corpora.key("ab", "c") != corpora.key("c", "ab")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,55 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sdsearch.contracts.data import Corpus, Stored
-from sdsearch.contracts.retrieval import Encoder, unfit
+from sdsearch.contracts.retrieval import Encoder
 from sdsearch.core.question import Passage
-from sdsearch.errors import DataError, IndexMismatch
+from sdsearch.errors import IndexMismatch
+from sdsearch.retrieval import corpora
 from sdsearch.retrieval.index import BLOCK, Facts, kept
 from sdsearch.retrieval.progress import progress
 
-ROWS, SPARE = "rows.npy", 16
-MAPPED = 2**28
+ROWS = "rows.npy"
+MAPPED = 2**26
 """From how many bytes on vectors, and whatever else is read whole, are mapped and not held in memory."""
 CHECKED, SAME = 4, 0.99
 """How many stored vectors are compared with what the encoder makes now, and the least cosine of the two: half
 precision and other devices round otherwise, another model or another passage does not come near."""
-
-
-def ordered(corpus: Corpus) -> Sequence[Passage]:
-    """Return the passages by id, or as they stand in a large file, from which they are read when they are asked for.
-
-    Raises `DataError` for a corpus without passages, with an id used twice, or with a passage that cannot be shown.
-    """
-    if (rows := corpus.lazily()) is not None:
-        return rows
-    passages = sorted(corpus.passages(), key=lambda p: p.id)
-    if not passages:
-        raise DataError(f"the corpus {corpus.type} has no passages: expected at least one")
-    for one, following in itertools.pairwise(passages):
-        if one.id == following.id:
-            raise DataError(f"the corpus {corpus.type} uses the passage id {one.id!r} twice: expected unique ids")
-    if wrong := next(filter(None, map(unfit, passages)), ""):
-        raise DataError(f"the corpus {corpus.type} has {wrong}: expected texts that can be shown; split long ones")
-    return tuple(passages)
-
-
-def fingerprint(passages: Sequence[Passage]) -> str:
-    """Return the sha256 over ids and contents in their order, or what passages that are read from a file say of it."""
-    if isinstance(passages, Stored):
-        return passages.fingerprint
-    digest = hashlib.sha256()
-    for passage in passages:
-        for part in (passage.id, passage.contents):
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big"))
-            digest.update(data)
-    return digest.hexdigest()
-
-
-def key(*parts: str) -> str:
-    """Name a combination of fingerprints and settings in 16 hexadecimal digits."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def embed(passages: Sequence[Passage], encoder: Encoder, folder: Path | None, batch_size: int) -> NDArray[np.float32]:
@@ -71,8 +34,8 @@ def embed(passages: Sequence[Passage], encoder: Encoder, folder: Path | None, ba
     """
     if folder is None:
         return np.concatenate(list(_encode(passages, encoder, 0, batch_size)))
-    facts: Facts = {"corpus": fingerprint(passages), "embedder": encoder.fingerprint, "passages": len(passages)}
-    place = folder / f"vectors-{key(fingerprint(passages), encoder.fingerprint)}"
+    facts: Facts = {"corpus": corpora.fingerprint(passages), "embedder": encoder.fingerprint, "passages": len(passages)}
+    place = folder / f"vectors-{corpora.key(corpora.fingerprint(passages), encoder.fingerprint)}"
     place = kept(place, facts, lambda part: _write(part, passages, encoder, batch_size))
     # What is mapped is the file: cut short by somebody else it would end the process.
     large = (place / ROWS).stat().st_size > MAPPED
@@ -160,13 +123,3 @@ def _resumed(part: Path, journal: Path, head: bytes, width: int) -> tuple[int, A
     except (OSError, ValueError):
         return fresh
     return fresh if left or digest.hexdigest() != expected else (int(done), digest)
-
-
-def best(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.intp]:
-    """Return the indices of the `k` highest scores, highest first, equal ones in the order of the indices."""
-    k = min(k, len(scores))
-    if k < 1:
-        return np.zeros(0, np.intp)
-    least = np.partition(scores, len(scores) - k)[len(scores) - k]
-    candidates = np.flatnonzero(scores >= least)
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]

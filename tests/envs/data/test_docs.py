@@ -61,6 +61,9 @@ def test_a_line_of_a_data_set_reads(line: dict[str, Any], tmp_path: Path, monkey
 def test_a_line_of_a_corpus_reads(line: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path(line.get("path") or line["of"]["path"])
+    if line.get("type") == "folder":
+        path.mkdir()
+        path /= "notes.md"
     row = records.musique(0) if "of" in line else {"id": "1", "title": "Ash", "text": "A tree."}
     path.write_text("id\ttext\ttitle\n1\tA tree.\tAsh\n" if path.suffix == ".tsv" else json.dumps(row))
     assert TypeAdapter(Corpus).validate_python(line).passages()

@@ -14,7 +14,7 @@ from sdsearch.contracts.data import Stored
 from sdsearch.envs.data.auto import AutoPassages
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.errors import DataError
-from sdsearch.retrieval import vectors
+from sdsearch.retrieval import corpora
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_other_layouts_are_held(tmp_path: Path, name: str, packed: bool) -> None
     (tmp_path / name).write_bytes(data)
     corpus = AutoPassages(path=tmp_path / name)
     assert corpus.lazily() is None
-    assert [p.text for p in vectors.ordered(corpus)] == ["x"]
+    assert [p.text for p in corpora.ordered(corpus)] == ["x"]
 
 
 def test_threads_read_at_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from sdsearch.envs.embedding.minilm import MiniLM, find
 from sdsearch.envs.embedding.sentence_transformers import SentenceTransformers, card_of, fingerprint, load
@@ -53,7 +53,7 @@ def transformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = sorted({*" ".join(TEXTS).split(), "query", "passage", ":"})
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     config = BertConfig(
         vocab_size=5 + len(words),
         hidden_size=16,

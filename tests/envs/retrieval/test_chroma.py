@@ -17,7 +17,6 @@ from typing import Any
 import chromadb
 import numpy as np
 import pytest
-from chromadb.api import ClientAPI
 from chromadb.config import Settings
 from pydantic import ValidationError
 
@@ -67,10 +66,6 @@ Collection.add = dying
 def start(code: str, corpus: JsonlPassages, index: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-W", "error", "-c", code, str(corpus.path), str(index), QUERY]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def client(index: Path) -> ClientAPI:
-    return chromadb.PersistentClient(index, Settings(anonymized_telemetry=False))
 
 
 def ids(retriever: Chroma | Exact, k: int = 5) -> list[str]:
@@ -217,7 +212,8 @@ def test_whatever_is_damaged_is_built_again_with_the_same_answers(
             if damage == "missing":
                 file.unlink()
             else:
-                file.write_bytes({"flipped": whole, "cut": whole[: len(whole) // 2], "emptied": b""}[damage])
+                changed = {"flipped": bytes(whole), "cut": bytes(whole[: len(whole) // 2]), "emptied": b""}
+                file.write_bytes(changed[damage])
             capsys.readouterr()
             kind = Exact if name.parts[0].startswith("vectors") else Chroma
             assert ids(kind(corpus=corpus, embedder=Hashing(), path=index)) == expected, (name, damage)
@@ -319,7 +315,7 @@ def test_a_disk_that_is_full_while_vectors_are_written(
 def theirs(corpus: JsonlPassages, tmp_path: Path) -> Path:
     """Return the folder of a database that another program has made, with documents not yet in the graph."""
     encoder, passages = Hashing().open(), corpus.passages()
-    with closing(client(tmp_path / "theirs")) as other:
+    with closing(local(tmp_path / "theirs")) as other:
         docs = other.create_collection("docs", embedding_function=None, metadata={"hnsw:space": "cosine"})
         docs.add(
             ids=[p.id for p in passages],

@@ -16,8 +16,9 @@ from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.exact import Exact, ExactSearcher
 from sdsearch.errors import DataError, IndexMismatch
+from sdsearch.retrieval.corpora import best
 from sdsearch.retrieval.index import read, seal
-from sdsearch.retrieval.vectors import CHECKED, best
+from sdsearch.retrieval.vectors import CHECKED
 from sdsearch.testing import check_retriever
 
 DYING = """

@@ -10,7 +10,7 @@ from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.retrieval.faiss import Faiss
-from sdsearch.errors import IndexMismatch
+from sdsearch.errors import IndexMismatch, IndexUnwritable
 from sdsearch.testing import check_retriever
 
 faiss = pytest.importorskip("faiss")
@@ -46,6 +46,15 @@ def test_a_damaged_index_is_built_again_before_faiss_reads_it(
         capsys.readouterr()
         assert retriever.open().search(QUERIES, 5) == first
         assert "is damaged (faiss.index" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_while_faiss_writes_is_an_error_of_ours(
+    corpus: JsonlPassages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdsearch.envs.retrieval.faiss.FILE", "/dev/full")
+    with pytest.raises(IndexUnwritable, match=r"cannot be written \(.*write error in /dev/full"):
+        Faiss(corpus=corpus, embedder=Hashing(), path=tmp_path / "index").open()
 
 
 @pytest.fixture
@@ -159,14 +168,14 @@ def test_an_index_that_is_not_of_this_corpus_and_embedder(
 )
 def test_settings_that_would_do_nothing(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
-        Faiss(corpus="atlas", embedder="hashing", **settings)  # type: ignore[arg-type]
+        Faiss(corpus="atlas", embedder="hashing", **settings)
 
 
 def test_the_seed_and_the_width_of_a_search_count(corpus: JsonlPassages) -> None:
     wide, narrow = (
         Faiss(corpus=corpus, embedder=Hashing(), kind="ivf", lists=20, probes=probes).open() for probes in (20, 1)
     )
-    assert wide.index.nlist == 20
+    assert wide.index.nlist == 20  # type: ignore[attr-defined]
     assert narrow.search(QUERIES, 20) != wide.search(QUERIES, 20)
     expected = Exact(corpus=corpus, embedder=Hashing()).open().search(QUERIES, 20)
     assert [[h.passage.id for h in hits] for hits in wide.search(QUERIES, 20)] == [

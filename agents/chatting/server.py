@@ -96,6 +96,8 @@ class Server:
             timeout=httpx2.Timeout(seconds, connect=min(10.0, seconds), pool=None),
             limits=httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             follow_redirects=False,
+            # A proxy of the environment would be shown, in the open, what is meant for this machine.
+            trust_env=not keys.loopback(keys.endpoint(url).hostname or ""),
         )
         weakref.finalize(self, self.client.close)
 

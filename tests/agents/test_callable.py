@@ -1,5 +1,6 @@
 """An agent of one's own: a function that writes a turn, and one that owns its loop."""
 
+import importlib
 import sys
 import time
 from collections.abc import Iterator
@@ -108,9 +109,7 @@ tool = Tool()
 def noted(spec: Path) -> Iterator[dict[str, Any]]:
     """Write the module beside the small spec, and return what its functions note."""
     (spec.parent / "mine_agents.py").write_text(MINE)
-    import mine_agents
-
-    yield mine_agents.NOTED
+    yield importlib.import_module("mine_agents").NOTED
     del sys.modules["mine_agents"]
 
 

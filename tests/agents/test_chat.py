@@ -257,6 +257,7 @@ def test_a_key_is_sent_and_stands_nowhere(
     url, log = served
     name = "SDSEARCH_KEY_127_0_0_1"
     monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there, and nobody is to be told
     caplog.set_level(logging.DEBUG)
     good, locked = (spec_of(spec, url, model, key=name) for model in ("small", "locked"))
     texts = [str(evaluate(good).groups)]

@@ -82,7 +82,7 @@ def test_without_a_template_the_preamble_is_text(tiny: Policy) -> None:
     assert codec.observation("\n\nx\n\n", codec.encode("a")) == codec.encode("\n\nx\n\n")
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "no tool": (
         "{% for m in messages if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endfor %}" + CHATML,
         {"observations": "tool"},

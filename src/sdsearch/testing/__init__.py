@@ -282,6 +282,9 @@ def _check_reply(reply: Reply, shown: str, grammar: Grammar, turn: int) -> None:
     role = "observation" if turn else "prompt"
     assert context.role == role, f"got a context of role {context.role!r} in turn {turn}, expected {role!r}"
     assert context.text == shown, f"got the context {context.text!r:.80}, expected what was shown, {shown!r:.80}"
+    assert not (action and reply.outage), f"got an action beside the outage {reply.outage!r:.80}, expected one of them"
+    strange = {name: value for name, value in reply.figures.items() if not np.isfinite(value)}
+    assert not strange, f"got the figures {strange}, expected finite numbers"
     if action is None:
         return
     assert action.role == "model", f"got an action of role {action.role!r}, expected 'model'"

@@ -24,6 +24,9 @@ def test_a_run_is_judged_with_the_weights_that_it_has_learned(spec: Path) -> Non
     assert Run.open(folder).names == ["evaluate_2"]
     assert evaluated(run.checkpoints / "step_1").folder.name == "step_1"
     assert evaluated(run.folder, number=1).experiment.model.name == str(run.checkpoints / "step_1")
+    assert evaluated(run.folder, ["model.gguf_file=first.gguf"]).experiment.model.gguf_file is None, (
+        "nor is a checkpoint"
+    )
     again = evaluated(folder, ["evaluate.questions=1"])
     assert (again.folder, again.step, again.experiment.evaluate.questions) == (folder, 2, 1)
     with pytest.raises(CheckpointError, match="no checkpoint of step 9"):

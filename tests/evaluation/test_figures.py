@@ -22,7 +22,7 @@ def group(
 ) -> Group:
     """Return the only attempt at a question, in so many tokens as its number."""
     hop = Hop("Italy", "capital", "Rome", "p")
-    question = Question(f"{source}/{number}", "?", ("Rome",), ("p",) * hops, (hop,) * hops, kind, source)
+    question = Question(f"{source}/{number}", "?", ("Rome",), ("p",), (hop,) * hops, kind, source)
     turns = () if answer is None else (Turn("answer", answer),)
     tokens = tuple(range(number))
     segments = (Segment("prompt", "?", (1,)), Segment("model", "x", tokens, (-1.0,) * number, (3,) * number))  # type: ignore[arg-type]
@@ -54,8 +54,10 @@ def test_a_set_by_hand() -> None:
     z = 1.959964
     half = z / (1 + z**2 / 4) * (1 / 16 + z**2 / 64) ** 0.5
     assert score.figures["exact_match"].estimate == pytest.approx((0.5, 0.5 - half, 0.5 + half))
-    # t of 3 degrees is 3.182446; the tokens 1, 2, 3, 6 have a variance of 14 / 3.
-    tokens = score.figures["model_tokens"].estimate
+    # t of 3 degrees is 3.182446. A reward of zeros and ones could be others: its variance is 1 / 3, that of the tokens
+    # 1, 2, 3, 6 is 14 / 3.
+    reward, tokens = score.figures["reward"].estimate, score.figures["model_tokens"].estimate
+    assert reward.low == pytest.approx(0.5 - 3.182446 * (1 / 3 / 4) ** 0.5)
     assert tokens.low == pytest.approx(3 - 3.182446 * (14 / 3 / 4) ** 0.5)
     assert list(found.kinds["nq"]) == ["bridge", "lookup"]
     assert found.kinds["nq"]["bridge"].figures["exact_match"].estimate.value == 0.0

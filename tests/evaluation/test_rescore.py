@@ -27,7 +27,12 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     (folder / "trajectories").mkdir(parents=True)
     (folder / "spec.yaml").write_text("name: run\nseed: 0\nenvironment: {type: search, reward: {type: exact_match}}\n")
-    groups = [episode(0, "new york", 1.0), episode(1, "York", 0.0), episode(2, None, 0.0), episode(3, "x", 0.0, True)]
+    groups = [
+        episode(0, "new york", 1.0),
+        episode(1, "York", 0.0),
+        episode(2, None, 0.0),
+        episode(3, "New York", 0.0, True),
+    ]
     write_groups(folder / "trajectories" / "evaluate_5.jsonl", groups)
     return folder
 

@@ -93,15 +93,17 @@ class Monitor:
         Steps are too few to tell as long as they would not have been expected to add up to `EXPECTED`.
         """
         limit, rewards = self.limits.collapse, self.seen["reward"]
-        for count in range(FEWEST, len(rewards)) if limit is not None else ():
-            before = sum(rewards[:-count]) / (len(rewards) - count)
-            if count * before >= EXPECTED:
-                mean = sum(rewards[-count:]) / count
-                if mean < limit * before:
-                    text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {before:.3g} before"
-                    bound = f"expected at least {limit:g} times that (monitors.collapse)"
-                    return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
-                break
+        if limit is None:
+            return None
+        for count in range(FEWEST, len(rewards)):
+            before, mean = sum(rewards[:-count]) / (len(rewards) - count), sum(rewards[-count:]) / count
+            if count * before < EXPECTED:
+                continue
+            if mean >= limit * before:
+                return None
+            text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {before:.3g} before"
+            bound = f"expected at least {limit:g} times that (monitors.collapse)"
+            return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
         return None
 
     def idle(self) -> Notice | None:

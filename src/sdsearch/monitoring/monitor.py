@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from fnmatch import filter as matching
+from itertools import accumulate
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -95,9 +96,10 @@ class Monitor:
         limit, rewards = self.limits.collapse, self.seen["reward"]
         if limit is None:
             return None
-        for count in range(FEWEST, len(rewards)):
-            before, mean = sum(rewards[:-count]) / (len(rewards) - count), sum(rewards[-count:]) / count
-            if count * before < EXPECTED:
+        total = sum(rewards)
+        for count, last in enumerate(accumulate(reversed(rewards[1:])), 1):
+            before, mean = (total - last) / (len(rewards) - count), last / count
+            if count < FEWEST or count * before < EXPECTED:
                 continue
             if mean >= limit * before:
                 return None

@@ -143,7 +143,9 @@ class Lab:
         """Kill a run at a random moment, with no warning."""
         out = self.place()
         process = self.train(out)
-        time.sleep(self.dice.uniform(0.3, 1) * self.seconds)
+        moment = time.monotonic() + self.dice.uniform(0.3, 1) * self.seconds
+        while time.monotonic() < moment and process.popen.poll() is None:
+            time.sleep(0.01)
         process.popen.kill()
         process.end()
         return self.arrives(out)

@@ -1009,11 +1009,11 @@ ROWS = [
     Row("Train.checkpoint_every", "train.checkpoint_every=2", saved, [3], [2, 3], THREE),
     Row(
         "Train.keep_checkpoints",
-        "train.keep_checkpoints=1",
+        "train.keep_checkpoints=3",
         saved,
-        [2, 3],
-        [3],
-        ("train.steps=3", "train.checkpoint_every=1"),
+        [3, 4],
+        [2, 3, 4],
+        ("train.steps=4", "train.checkpoint_every=1"),
     ),
     Row(
         "Train.columns_every",

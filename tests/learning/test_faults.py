@@ -111,7 +111,7 @@ def test_a_credit_that_fails_loses_nothing(faulty: Path) -> None:
         for n, w in (("a", "fine"), ("b", "KeyError"))
     )
     expected = train(straight).folder
-    sys.modules["faulty"].CALLS.clear()  # type: ignore[attr-defined]
+    sys.modules["faulty"].CALLS.clear()
     with pytest.raises(ComponentError) as caught:
         train(stopped)
     spec, code = stopped.folder / "spec.yaml", faulty.parent / "faulty.py"
@@ -193,7 +193,7 @@ def test_the_culprit_is_found_through_helpers_threads_and_what_it_has_opened(fau
     for what, name in (("helped", "KeyError"), ("MemoryError", "MemoryError"), ("DataError", "DataError")):
         two = f"objective.credit=[{{type: faulty:Says, after: 9}}, {{type: faulty:Says, what: {what}, after: 0}}]"
         experiment = opened(faulty, two, "environment.retriever={type: faulty:Finds, what: ValueError}")
-        sys.modules["faulty"].CALLS.clear()  # type: ignore[attr-defined]
+        sys.modules["faulty"].CALLS.clear()
         second = experiment.objective.credit[1]  # type: ignore[union-attr]
         error = raised(partial(second.advantages, groups, Probe()))
         at = culprit(error, experiment)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from sdsearch.core.trajectory import read_groups
-from sdsearch.errors import RetrieverUnavailable, SpecError
+from sdsearch.errors import RetrieverUnavailable, SdsearchError, SpecError
 from sdsearch.learning.processes import Processes
 from sdsearch.learning.train import train
 from sdsearch.learning.trainer import Trainer
@@ -106,6 +106,22 @@ def test_what_fails_in_one_process_fails_in_all() -> None:
             process.attempt(work)
     fine.parts = [None, None]
     assert fine.attempt(lambda: 3) == 3
+
+
+def test_what_nobody_raised_on_purpose_ends_all_processes_too() -> None:
+    """The one that failed raises its own error, with all that there is to see in it."""
+    fine, failing = Apart(0, 2), Apart(1, 2)
+    told: list[SdsearchError] = []
+
+    def fail() -> int:
+        raise KeyError("missing")
+
+    failing.gather = lambda value: told.append(value) or [None, value]  # type: ignore[assignment,func-returns-value,method-assign]
+    with pytest.raises(KeyError, match="missing"):
+        failing.attempt(fail)
+    fine.parts = [None, *told]
+    with pytest.raises(SdsearchError, match=r"process 1 failed with KeyError: 'missing'"):
+        fine.attempt(lambda: 3)
 
 
 def test_one_question_for_two_processes_is_refused(spec: Path) -> None:

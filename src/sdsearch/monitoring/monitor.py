@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from fnmatch import filter as matching
+from itertools import accumulate
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -98,15 +99,16 @@ class Monitor:
         limit, rewards = self.limits.collapse, self.seen["reward"]
         if limit is None:
             return None
-        for count in range(FEWEST, len(rewards)):
-            before = sum(rewards[:-count]) / (len(rewards) - count)
-            if count * before >= EXPECTED:
-                mean = sum(rewards[-count:]) / count
-                if mean < limit * before:
-                    text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {before:.3g} before"
-                    bound = f"expected at least {limit:g} times that (monitors.collapse)"
-                    return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
-                break
+        total = sum(rewards)
+        for count, last in enumerate(accumulate(reversed(rewards[1:])), 1):
+            before, mean = (total - last) / (len(rewards) - count), last / count
+            if count < FEWEST or count * before < EXPECTED:
+                continue
+            if mean >= limit * before:
+                return None
+            text = f"reward is {mean:.3g}, the mean of the last {count} values, and was {before:.3g} before"
+            bound = f"expected at least {limit:g} times that (monitors.collapse)"
+            return Notice("collapse", "reward", mean, f"{text}; {bound}. {COLLAPSE}")
         return None
 
     def idle(self) -> Notice | None:

@@ -88,6 +88,17 @@ def test_a_study_writes_specs_that_mean_the_same_beside_its_runs(folder: Path) -
     assert a.written["environment"]["retriever"]["corpus"] == {"type": "jsonl", "path": f"{folder}/specs/corpus.jsonl"}
 
 
+def test_arms_are_called_in_any_script_without_a_dot(folder: Path) -> None:
+    (folder / "specs" / "low.yaml").write_text(SPEC)
+    study = folder / "specs" / "study.yaml"
+    text = "kind: study\nexperiment: low.yaml\nreference: 甲\nseeds: [1]\nbudget: {rollouts: 9}\narms: {甲: {}, b: {}}"
+    study.write_text(text)
+    assert [str(job.experiment.folder) for job in jobs(load_any(study))] == ["runs/study/甲/1", "runs/study/b/1"]
+    study.write_text(text.replace("b:", "v1.5:"))
+    with pytest.raises(SpecError, match=r'study.yaml:6:.* got "v1.5", expected no dot'):
+        load_any(study)
+
+
 @pytest.mark.parametrize(
     ("written", "path"),
     [

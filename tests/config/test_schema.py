@@ -132,7 +132,10 @@ def test_types_descriptions_defaults_and_bounds_are_in_it() -> None:
         unnamed = [d["properties"]["type"]["enum"] for d in named if d["required"][0] != "type"]
         assert unnamed == ([[default]] if default in ("auto",) else []), "only the default may leave `type` out"
     steps = definitions["Train"]["properties"]["steps"]
-    assert (steps["default"], steps["anyOf"]) == (100, [{"minimum": 1, "type": "integer"}, {"type": "null"}])
+    assert (steps["default"], steps["anyOf"]) == (
+        100,
+        [{"maximum": 10**8, "minimum": 1, "type": "integer"}, {"type": "null"}],
+    )
     group = definitions["Train"]["properties"]["group"]
     assert (group["default"], group["minimum"], group["type"]) == (5, 1, "integer")
     assert steps["description"] == Experiment.model_fields["train"].annotation.model_fields["steps"].description  # type: ignore[union-attr]

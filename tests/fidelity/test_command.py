@@ -74,6 +74,7 @@ def test_a_run_is_judged(acting: Path) -> None:
     again = fidelity(folder, "--questions", 2, "--k", 4)
     assert again.exit_code == 0
     assert json.loads((folder / "fidelity.json").read_text()) == found
+    assert not (folder / "fidelity.partial").exists()
 
 
 def test_several_runs_are_judged_and_put_together(acting: Path) -> None:

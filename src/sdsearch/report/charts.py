@@ -8,6 +8,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdsearch.report.fonts import any_script
 from sdsearch.report.table import phase_ends
 from sdsearch.rollout.evaluate import headline
 
@@ -160,6 +161,7 @@ def thin(line: Line) -> Line:
     return line[::-1][::every][::-1]
 
 
+@any_script()
 def learning_curve(metrics: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     """Draw reward per step and held-out exact match into a PNG. `metrics` are the lines of metrics.jsonl."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sdsearch.config.load import load_any, read
 from sdsearch.errors import SpecError, StudyError
+from sdsearch.report.fonts import any_script
 from sdsearch.runs import provenance
 from sdsearch.runs.checkpoint import saved
 from sdsearch.runs.folder import Run, replace, spec_differences
@@ -70,8 +71,9 @@ def write(settings: Study, planned: Sequence[Job], failed: Mapping[Job, str]) ->
     save(differences(comparison), settings.folder / "pairs.csv")
     points = curves(comparison)
     save(points, settings.folder / "curves.csv")
-    draw(comparison, points).savefig(settings.folder / "curves.png", dpi=DPI)
-    finals(comparison).savefig(settings.folder / "finals.png", dpi=DPI)
+    with any_script():
+        draw(comparison, points).savefig(settings.folder / "curves.png", dpi=DPI)
+        finals(comparison).savefig(settings.folder / "finals.png", dpi=DPI)
     replace(settings.folder / "table.md", lambda file: file.write_text(document(comparison)))
     return comparison
 

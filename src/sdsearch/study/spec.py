@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from sdsearch.config.component import Settings
 from sdsearch.config.document import Node
@@ -21,6 +21,15 @@ from sdsearch.errors import SpecError
 from sdsearch.spec import Experiment
 
 Quantity = Literal["rollouts", "tokens", "seconds"]
+
+
+def _undotted(name: str) -> str:
+    if "." in name:
+        raise ValueError(f"got {quoted(name)}, expected no dot: `--set arms.{name}` would mean another one")
+    return name
+
+
+ArmName = Annotated[Name, AfterValidator(_undotted)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 
 SHARED = ("name", "seed", "out", "train.budget")
@@ -48,7 +57,7 @@ class Study(Settings):
     """Where studies are kept, seen from the folder in which the command is given."""
     experiment: str
     """The spec that the arms change: its path, seen from this file."""
-    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
+    arms: dict[ArmName, dict[str, Any]] = Field(min_length=1)
     """What each arm changes in the experiment, merged as a spec onto its `base`; {}: nothing."""
     reference: str
     """The arm that the others are compared with."""

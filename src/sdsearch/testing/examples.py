@@ -65,7 +65,7 @@ def example_groups() -> list[Group]:
         Question(f"q{i}", f"Where is place {i}?", ("New Paris", "Paris"), (f"p{i}",), hops[i]) for i in range(5)
     ]
     right, wrong = ("answer", "Paris"), ("answer", "Rome")
-    plays = [
+    plays: list[list[tuple[list[tuple[str, ...]], float, bool]]] = [
         [
             ([("search", "place zero", "x1", "p0"), ("search", "city of place zero", "p0"), right], 1.0, False),
             ([("search", "zero", "x1", "x2", "x3"), wrong], 0.0, False),

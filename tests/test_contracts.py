@@ -84,8 +84,8 @@ CHECKS: dict[type[Component], Callable[[Any], None]] = {
     Term: check_term,
 }
 ELSEWHERE = {(Dataset, "hugging_face"), (Agent, "chat"), (Agent, "callable"), (Retriever, "http")}
-"""Not tried here: they need a hub, a server, a function. The others have tests of their own in tests/agents, tests/serving."""
-EXTRA = {(Retriever, "bm25s"): "bm25s", (Retriever, "faiss"): "faiss"}
+"""Not tried here: they need a hub, a server, a function. There are tests of them in tests/agents and tests/serving."""
+EXTRA: dict[tuple[type[Component], str], str] = {(Retriever, "bm25s"): "bm25s", (Retriever, "faiss"): "faiss"}
 """Packages that some are tried only with."""
 FOUND: list[tuple[type[Component], str]] = [
     (family, name) for family in CHECKS for name in known(family) if (family, name) not in ELSEWHERE

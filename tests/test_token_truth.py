@@ -5,6 +5,7 @@ several; and one without a pattern, which merges letters with the tags beside th
 """
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -23,7 +24,7 @@ from sdsearch.contracts.environment import EnvFactory
 from sdsearch.core.question import Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Span
-from sdsearch.envs.protocol.search_r1 import TAG, SearchR1
+from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.retrieval.bm25 import BM25
 from sdsearch.envs.search import Search
 from sdsearch.learning.credit import step_advantages
@@ -40,6 +41,7 @@ quick = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 GRAMMAR = SearchR1()
+TAG = re.compile("</?(think|search|answer|information)>")
 TEXT = [
     f"<think>Which city does Airport {i} serve?</think>\n<search> Łódź city </search>\n<answer>Rome {i}</answer>"
     for i in range(60)

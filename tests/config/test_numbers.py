@@ -93,7 +93,8 @@ def _inside(number: Number, value: float) -> bool:
 @cache
 def _alone(number: Number) -> type[Settings]:
     """Return a model of one field: what a rule over several says of it is that rule's to test."""
-    inner = create_model("Alone", __base__=Settings, **{number.name: (number.info.annotation, number.info)})
+    field: Any = {number.name: (number.info.annotation, number.info)}
+    inner = create_model("Alone", __base__=Settings, **field)
     return create_model("Outer", __base__=Settings, at=(inner, ...))
 
 

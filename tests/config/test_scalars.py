@@ -54,7 +54,7 @@ def test_what_a_spec_reads_is_seen_from_the_file_that_holds_the_line(folder: Pat
         found = load(spec, changes)
         assert found.data
         data, corpus = found.data, found.environment.retriever.corpus  # type: ignore[attr-defined]
-        each = [str(part.path) for part in (data.train, data.test, corpus)]  # type: ignore[attr-defined]
+        each = [str(part.path) for part in (data.train, data.test, corpus)]  # type: ignore[union-attr]
         return [path.replace(str(folder), "F") for path in each]
 
     low = ["F/specs/data/train.jsonl", "F/test.jsonl", "F/specs/corpus.jsonl"]

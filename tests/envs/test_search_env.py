@@ -199,7 +199,7 @@ def test_gymnasium_plays_it_in_processes(tmp_path: Path) -> None:
     rows = [{"id": q.id, "question": q.text, "answer": q.answers} for q in QUESTIONS]
     (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "corpus.jsonl").write_text("\n".join(json.dumps(asdict(p)) for p in PASSAGES))
-    settings = {
+    settings: dict[str, Any] = {
         "data": {"type": "jsonl", "path": str(tmp_path / "questions.jsonl")},
         "retriever": {"type": "bm25", "corpus": {"type": "jsonl", "path": str(tmp_path / "corpus.jsonl")}},
         "disable_env_checker": True,

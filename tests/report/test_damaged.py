@@ -59,7 +59,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def blank(title: str) -> object:
     from sdsearch.report.charts import Chart
 
-    return Chart(title, "<svg></svg>", ())
+    return Chart(title, 1, 1, 0, 0, 1, 1, (), (), (), ())
 
 
 def tried(path: Path, read: Callable[[], object], seed: int) -> int:

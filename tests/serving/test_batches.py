@@ -14,7 +14,7 @@ from sdsearch.serving.batches import MOST, Batches
 
 
 class Gated:
-    """Waits at each call until it is let on; the text of a passage is the query, its score the k."""
+    """Waits at each call until it is let on; a passage is named by the query, its score the k."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[str], int]] = []
@@ -26,7 +26,7 @@ class Gated:
         self.calls.append((list(queries), k))
         if "bad" in queries:
             raise RetrieverUnavailable("down")
-        return [[Hit(Passage("1", "", query), float(k))] for query in queries]
+        return [[Hit(Passage(query, "", query), float(k))] for query in queries]
 
 
 def told(answer: Future[list[list[Hit]]]) -> list[str]:

@@ -21,7 +21,7 @@ def section(name: str) -> str:
 
 def test_its_yaml_is_an_environment() -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", section("Over HTTP"), re.M | re.S)
-    environment = Search.model_validate(yaml.safe_load(text)["environment"])
+    environment = Search.model_validate(yaml.safe_load(text))
     assert environment == Search.model_validate({"retriever": "http"}), "it spells the defaults out"
 
 

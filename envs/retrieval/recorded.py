@@ -72,6 +72,7 @@ class RecordedSearcher:
         """Take the recording, and what answers the queries that are not in it, if anything does."""
         self.recording, self.searcher = recording, searcher
         self.writing = threading.Lock()
+        self.most: int | None = getattr(searcher, "most", None)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """Return what was recorded. Raises `RecordingError` in a replay for a query that was not recorded."""

@@ -72,6 +72,7 @@ class RecordedSearcher:
         """Take the recording, and what answers the queries that are not in it, if anything does."""
         self.recording, self.searcher = recording, searcher
         self.writing = threading.Lock()
+        self.most: int | None = getattr(searcher, "most", None)
 
     def connect(self, seconds: float) -> None:
         """Reach the server that answers what is not in the recording, if one does."""

@@ -230,6 +230,8 @@ def test_a_warning_is_said_and_recorded_once(spec: Path, capsys: pytest.CaptureF
     assert len(warned) == len({limit for _, limit, _ in warned})
     said = " ".join(capsys.readouterr().out.split())
     assert said.count("warning: searches is 0; expected at least 0.5 (monitors.searches). The policy stops") == 1
+    assert said.count("the first step taught little or nothing: no rollout earned a reward") == 1
+    assert said.count("See what was played: sdsearch episode ") == 1
     for name in ("step_4", "step_3"):
         shutil.rmtree(folder / "checkpoints" / name)
     train(one, resume=True)

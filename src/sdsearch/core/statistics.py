@@ -91,7 +91,8 @@ def share(values: Sequence[float]) -> Estimate:
     z, value = NormalDist().inv_cdf((1 + LEVEL) / 2), sum(values) / count
     middle = (value + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * (value * (1 - value) / count + z**2 / (4 * count**2)) ** 0.5
-    return Estimate(value, min(value, middle - half), max(value, middle + half))
+    # At 0 and at 1 an end is that number itself, but for rounding.
+    return Estimate(value, 0.0 if value == 0 else middle - half, 1.0 if value == 1 else middle + half)
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -62,7 +62,7 @@ def wide(title: str, rows: Mapping[str, tuple[str, Mapping[str, Figure]]]) -> Ta
         table.add_column(name, justify="right")
     for name, (count, figures) in rows.items():
         cells = [figures[figure].estimate if figure in figures else NONE for figure in shown]
-        table.add_row(name, count, *(f"{as_text(e.value)}\n{ends(e, '-')}" for e in cells))
+        table.add_row(name, count, *(f"{as_text(e.value)}\n{ends(e, '..')}" for e in cells))
     return table
 
 

@@ -5,7 +5,12 @@ spec -> questions -> groups of trajectories -> advantages -> token table -> poli
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from contextlib import ExitStack
+=======
+from contextlib import nullcontext
+from shlex import quote
+>>>>>>> evals
 
 from accelerate import Accelerator
 
@@ -41,7 +46,7 @@ def train(experiment: Experiment, resume: bool = False, fresh: bool = False, acc
 def loop(trainer: Trainer) -> Run:
     """Take all steps that a run has left, evaluating and saving in between; return the run."""
     run, experiment, settings, done = trainer.run, trainer.experiment, trainer.settings, trainer.first
-    ends = {stage.last for stage in experiment.stages}
+    ends, shown = {stage.last for stage in experiment.stages}, f"sdsearch episode {quote(str(run.folder))}"
     with Bars() as bars, Interrupt(bars.say) as interrupt:
         for note in trainer.notes:
             bars.say(note)
@@ -55,7 +60,8 @@ def loop(trainer: Trainer) -> Run:
             metrics = trainer.step(done)
             done += 1
             for warning in metrics.get("warnings", ()):
-                bars.say(f"step {done}: warning: {warning['text']}")
+                look = f" See what was played: {shown}" if warning["limit"] == "dead" else ""
+                bars.say(f"step {done}: warning: {warning['text']}{look}")
             task.advance(note=f"reward {metrics['train']['reward']:.2f}")
             last = done == experiment.steps or trainer.exhausted
             if last or done in ends or due(done, settings.evaluate_every):

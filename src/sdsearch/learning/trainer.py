@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from shlex import quote
 from typing import Any
 
 from accelerate.utils import set_seed
@@ -107,8 +106,7 @@ class Trainer:
         self.run = Run(experiment.folder, experiment)
         self.sources = self.opened(model)
         self.run = processes.attempt(lambda: Run.begin(experiment, resume, fresh) if processes.main else self.run)
-        self.monitor = Monitor(experiment.monitors, f"sdsearch episode {quote(str(self.run.folder))}")
-        self.random_states = RandomStates(self.learner.policy.device)
+        self.monitor, self.random_states = Monitor(experiment.monitors), RandomStates(self.learner.policy.device)
         self.holders: dict[str, Stateful] = {**self.learner.holders, "retrieval": self.env_factory}
         self.usage = Usage()
         self.fingerprints = {

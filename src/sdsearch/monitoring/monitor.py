@@ -39,9 +39,9 @@ class Notice(NamedTuple):
 class Monitor:
     """Watches the lines of metrics.jsonl; a resumed run shows it the earlier ones again."""
 
-    def __init__(self, limits: Monitors, look: str = "") -> None:
-        """Take the limits, and the command that shows an episode."""
-        self.limits, self.look = limits, look
+    def __init__(self, limits: Monitors) -> None:
+        """Take the limits."""
+        self.limits = limits
         self.first: list[Mapping[str, float]] = []
         self.seen: defaultdict[str, list[float]] = defaultdict(list)
         self.raised: set[tuple[str, str]] = set()
@@ -126,10 +126,7 @@ class Monitor:
             return []
         self.first.append(figures)
         text = dead(self.first) if len(self.first) == self.limits.dead else None
-        if text is None:
-            return []
-        look = f" See what was played: {self.look}" if self.look else ""
-        return [Notice("dead", "reward", figures.get("reward", 0.0), f"{text}{look}")]
+        return [Notice("dead", "reward", figures.get("reward", 0.0), text)] if text else []
 
     def deaf(self) -> list[Notice]:
         """Return what to say of teachers that do not read what they are shown."""

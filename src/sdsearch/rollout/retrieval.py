@@ -80,7 +80,7 @@ def quality(experiment: Experiment, console: Console) -> Quality:
     retriever = getattr(environment, "retriever", None)
     if retriever is None:
         raise SpecError(f"environment.type: {environment.type} has no retriever, so that there is nothing to judge")
-    questions = experiment.questions("test")[: experiment.evaluate.questions]
+    questions = experiment.held_out()
     searcher = Cached.opened(retriever, getattr(environment, "patience", None))
     with Bars(console) as bars:
         done = bars.task("searching", len(questions)).advance

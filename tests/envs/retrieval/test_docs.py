@@ -41,7 +41,7 @@ def modules(tmp_path: Path, corpus: JsonlPassages, monkeypatch: pytest.MonkeyPat
 def test_every_line_is_a_retriever() -> None:
     retrievers = [yaml.safe_load(line.replace("...", "atlas")) for line in LINES]
     retrievers += [yaml.safe_load(text)["retriever"] for kind, _, text in BLOCKS if kind == "yaml"]
-    assert len(LINES) == 5 and len(retrievers) == 9
+    assert len(LINES) == 5 and len(retrievers) == 10
     for settings in retrievers:
         assert TypeAdapter(Retriever).validate_python(settings).type in known(Retriever)
 

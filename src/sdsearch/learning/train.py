@@ -5,12 +5,8 @@ spec -> questions -> groups of trajectories -> advantages -> token table -> poli
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from contextlib import ExitStack
-=======
-from contextlib import nullcontext
 from shlex import quote
->>>>>>> evals
 
 from accelerate import Accelerator
 

@@ -118,7 +118,7 @@ def test_moves_to_a_device() -> None:
         ([], "got advantages for 0 trajectories, expected one for each of 1 kept"),
         ([np.zeros(4)], r"got advantages of shape \(4,\), expected one number for each of 5 sampled tokens"),
         ([np.zeros((5, 1))], r"got advantages of shape \(5, 1\)"),
-        ([np.array([0, 0, np.inf, 0, 0])], "got an infinite advantage"),
+        ([np.array([0, 0, np.inf, 0, 0])], "got an advantage of inf, expected finite"),
     ],
 )
 def test_credits_must_fit(credits: list[np.ndarray], message: str) -> None:

@@ -58,6 +58,7 @@ def test_it_trains_and_is_judged_on_all_seven(
     name: str, tmp_path: Path, tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     for of, part in FILES.items():
         folder = tmp_path / "data" / of
         folder.mkdir(parents=True)

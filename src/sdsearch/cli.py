@@ -273,7 +273,7 @@ def check(
                 notes.append(f"warning: its folder is {folder}, that of {folders[folder]} too: rename one of them")
             folders.setdefault(folder, path)
             notes += [f"sends {key}" for key in sent(spec.spec)]
-            if isinstance(spec.spec, Experiment) and (note := spec.spec.tokenless):
+            if note := getattr(spec.spec, "tokenless", None):
                 notes.append(note)
             if data:
                 from sdsearch.inputs import inputs

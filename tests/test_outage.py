@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         global healthy
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        found = [[[["1", "Airport 1", f"It serves Rome, {len(q)}."], 0.5]] for q in asked["queries"]]
+        found = [[[[str(len(q)), "Airport 1", f"It serves Rome, {len(q)}."], 0.5]] for q in asked["queries"]]
         healthy -= 1
         if healthy < 0 and trouble == "hangs":
             time.sleep(60)

@@ -205,7 +205,7 @@ def test_a_server_in_trouble_ends_the_episodes_that_search_and_no_others(
 PIPED = """
 import json, sys
 for line in sys.stdin:
-    print(json.dumps([[[["1", q, "text"], 1.0]] for q in json.loads(line)]), flush=True)
+    print(json.dumps([[[[f"about {q}", q, "text"], 1.0]] for q in json.loads(line)]), flush=True)
 """
 
 

@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         global healthy
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        found = [[[["1", "Airport 1", f"It serves Rome, {len(q)}."], 0.5]] for q in asked["queries"]]
+        found = [[[[str(len(q)), "Airport 1", f"It serves Rome, {len(q)}."], 0.5]] for q in asked["queries"]]
         healthy -= 1
         if healthy < 0 and trouble == "hangs":
             time.sleep(60)
@@ -205,7 +205,7 @@ def test_a_server_in_trouble_ends_the_episodes_that_search_and_no_others(
 PIPED = """
 import json, sys
 for line in sys.stdin:
-    print(json.dumps([[[["1", q, "text"], 1.0]] for q in json.loads(line)]), flush=True)
+    print(json.dumps([[[[f"about {q}", q, "text"], 1.0]] for q in json.loads(line)]), flush=True)
 """
 
 

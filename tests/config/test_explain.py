@@ -58,7 +58,8 @@ def test_check_explains_a_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     done = CliRunner().invoke(app, ["check", "--explain", "high.yaml", "--set", "train.steps=3"])
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("# high.yaml\n")
-    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in done.stdout.splitlines()[1:]}
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("# ")]
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines}
     assert rows["name"] == ['"high"', "high.yaml (its name)"]
     assert rows["data.train.hops"] == ["[2]", "low.yaml:1:35"]
     assert rows["data.test.type"] == ['"atlas"', "low.yaml:1:47"]
@@ -66,6 +67,6 @@ def test_check_explains_a_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert rows["environment.max_turns"] == ["5", "default"]
     assert rows["train.steps"] == ["3", "--set train.steps=3"]
     assert rows["agent.type"] == ['"scripted"', "low.yaml:3:8"]
-    columns = [re.fullmatch(r"(\S+ +)(.*?  +)\S.*", line) for line in done.stdout.splitlines()[1:]]
+    columns = [re.fullmatch(r"(\S+ +)(.*?  +)\S.*", line) for line in lines]
     assert len({(m.end(1), m.end(2)) for m in columns if m}) == 1
     assert None not in columns

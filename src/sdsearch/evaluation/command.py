@@ -42,7 +42,7 @@ def evaluated(place: Path, overrides: Sequence[str] = (), number: int | None = N
     path = run.checkpoint(number)
     if wrong := checkpoint.fault(path):
         raise CheckpointError(f"{wrong}. {checkpoint.remedy(path)}")
-    weights = ["model.gguf_file=null", f"model.name={json.dumps(str(path))}"]
+    weights = ["model.gguf_file=null", f"model.name={json.dumps(str(path.resolve()))}"]
     experiment = load(run.spec, [*overrides, *weights])
     if not experiment.agent.trainable:
         raise ModelError(f"{place}: the agent `{experiment.agent.type}` has no weights: evaluate its spec")

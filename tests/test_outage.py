@@ -350,7 +350,7 @@ def test_the_command_ends_with_its_last_checkpoint_and_says_what_to_do(web: Path
     said = " ".join(done.stderr.split())
     assert "the retriever failed in " in said
     assert "of the episodes (train.max_outage_rate is 50%)" in said
-    assert "gave up after 2 attempts; mend it, then go on with --resume from" in said
+    assert "gave up after 2 attempts; mend the retriever, then go on with --resume from" in said
     about, _ = load_checkpoint(newest)
     assert f"step {about['step']}: the retriever failed" in said
     assert newest.name == f"step_{about['step']}"

@@ -15,8 +15,9 @@ from sdsearch.cli import app
 from sdsearch.core.trajectory import Fork, Segment
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ComponentError, ModelUnavailable
-from sdsearch.learning.evaluate import evaluate
+from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.rollout.collect import collect, continue_from
+from sdsearch.rollout.evaluate import mean
 from sdsearch.rollout.session import open_session
 from sdsearch.spec import Experiment, load
 from sdsearch.testing import check_agent, example_questions
@@ -120,7 +121,8 @@ def played_by(spec: Path, name: str, *more: str) -> Experiment:
 
 
 def test_a_function_of_a_turn_is_given_all_that_was_said(spec: Path, noted: dict[str, Any]) -> None:
-    figures, groups = evaluate(played_by(spec, "act"))
+    groups = evaluate(played_by(spec, "act")).groups
+    figures = mean(groups)
     assert figures["exact_match"] == 1
     (episode,) = groups[0].trajectories
     assert [s.role for s in episode.segments] == ["prompt", "model", "observation", "model"]
@@ -132,7 +134,8 @@ def test_a_function_of_a_turn_is_given_all_that_was_said(spec: Path, noted: dict
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_a_function_that_owns_its_loop_searches_in_turns(spec: Path, noted: dict[str, Any], concurrency: int) -> None:
-    figures, groups = evaluate(played_by(spec, "solve", f"agent.concurrency={concurrency}"))
+    groups = evaluate(played_by(spec, "solve", f"agent.concurrency={concurrency}")).groups
+    figures = mean(groups)
     assert (figures["exact_match"], figures["searches"]) == (1, 1)
     for i, group in enumerate(groups):
         (episode,) = group.trajectories
@@ -172,20 +175,21 @@ def test_a_function_that_waits_in_an_ended_episode_is_ended(spec: Path, noted: d
 
 
 def test_what_the_protocol_cannot_say_is_an_invalid_turn(spec: Path, noted: dict[str, Any]) -> None:
-    _, groups = evaluate(played_by(spec, "rude", "evaluate.questions=1"))
+    groups = evaluate(played_by(spec, "rude", "evaluate.questions=1")).groups
     (episode,) = groups[0].trajectories
     assert [t.kind for t in episode.turns] == ["invalid"] * 3
     assert noted["shown"] == [SearchR1().render_invalid().strip()]
 
 
 def test_searches_made_at_once_are_turns_one_after_the_other(spec: Path, noted: dict[str, Any]) -> None:
-    _, groups = evaluate(played_by(spec, "crowd", "evaluate.questions=1"))
+    groups = evaluate(played_by(spec, "crowd", "evaluate.questions=1")).groups
     assert sorted(groups[0].trajectories[0].queries) == ["Airport 1", "Airport 2"]
     assert all(f"Doc 1(Title: Airport {i})" in shown for i, shown in noted["shown"])
 
 
 def test_an_outage_ends_its_episodes_a_fault_the_program(spec: Path, noted: dict[str, Any]) -> None:
-    figures, groups = evaluate(played_by(spec, "down"))
+    groups = evaluate(played_by(spec, "down")).groups
+    figures = mean(groups)
     assert (figures["exact_match"], figures["outage"]) == (1, 0.25)
     (lost,) = [t for g in groups for t in g.trajectories if t.lost]
     assert lost.outage == "mine_agents:down: ConnectionError: nobody at 10.0.0.7"

@@ -21,7 +21,7 @@ from sdsearch.config import keys
 from sdsearch.core.trajectory import Segment
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import ModelError, ModelUnavailable
-from sdsearch.learning.evaluate import evaluate
+from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.rollout.collect import collect
 from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import Experiment, load
@@ -132,7 +132,8 @@ def spec_of(spec: Path, url: str, model: str = "small", **more: Any) -> Experime
 def test_it_plays_and_what_it_costs_is_counted(spec: Path, served: tuple[str, Path], actions: str) -> None:
     url, log = served
     price = {"prompt": 2.0, "completion": 10.0}
-    figures, groups = evaluate(spec_of(spec, url, actions=actions, price=price))
+    groups = evaluate(spec_of(spec, url, actions=actions, price=price)).groups
+    figures = mean(groups)
     (episode,) = groups[0].trajectories
     assert [t.kind for t in episode.turns] == ["search", "answer"]
     assert (episode.answer, episode.queries, episode.stop_reason) == ("Rome", ("Airport 0",), "answered")
@@ -203,7 +204,8 @@ def test_no_more_requests_are_under_way_than_allowed(spec: Path, served: tuple[s
 
 def test_failures_that_pass_are_tried_again(spec: Path, served: tuple[str, Path]) -> None:
     """The first request is refused, the second answered with what is no JSON."""
-    figures, groups = evaluate(spec_of(spec, served[0], "flaky", retries=2, concurrency=1))
+    groups = evaluate(spec_of(spec, served[0], "flaky", retries=2, concurrency=1)).groups
+    figures = mean(groups)
     assert (figures["exact_match"], figures["outage"]) == (1, 0)
     assert [g.trajectories[0].metrics["model_retries"] for g in groups] == [2, 0, 0, 0]
 
@@ -243,7 +245,7 @@ def test_a_lasting_outage_ends_the_evaluation_and_says_why(trouble: str, spec: P
 
 
 def test_a_conversation_that_is_too_long_ends_as_any_full_context(spec: Path, served: tuple[str, Path]) -> None:
-    _, groups = evaluate(spec_of(spec, served[0], "narrow"))
+    groups = evaluate(spec_of(spec, served[0], "narrow")).groups
     assert {g.trajectories[0].stop_reason for g in groups} == {"context_full"}
 
 

@@ -15,7 +15,8 @@ from sdsearch.config.discovery import known
 from sdsearch.config.keys import variable
 from sdsearch.contracts.agent import Agent
 from sdsearch.core.trajectory import read_groups, write_groups
-from sdsearch.learning.evaluate import evaluate
+from sdsearch.evaluation.evaluate import evaluate
+from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import load
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,8 @@ def test_its_functions_play(name: str, searches: int, tmp_path: Path, monkeypatc
     importlib.invalidate_caches()
     spec = ROOT / "specs" / "tiers" / "two_hop_bm25.yaml"
     agent = f"agent={{type: callable, function: 'mine_agent:{name}'}}"
-    figures, groups = evaluate(load(spec, [agent, "objective=null", "evaluate.questions=12"]))
+    groups = evaluate(load(spec, [agent, "objective=null", "evaluate.questions=12"])).groups
+    figures = mean(groups)
     assert (figures["searches"], figures["outage"], figures["no_answer"]) == (searches, 0, 0)
     assert figures["gold_recall"] > 0
     write_groups(tmp_path / "groups.jsonl", groups)

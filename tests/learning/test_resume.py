@@ -92,11 +92,14 @@ def timeless(line: dict[str, Any]) -> dict[str, Any]:
 
 def left(folder: Path) -> dict[str, Any]:
     """Return all that a run has left, but times and where it is."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     files = [p for part in ("trajectories", "checkpoints") for p in (folder / part).rglob("*") if p.is_file()]
+    logs = [folder / "metrics.jsonl", *(p for p in files if p.name == "metrics.jsonl")]
     return {
-        "metrics.jsonl": [timeless(line) for line in lines],
         **{str(p.relative_to(folder)): p.read_bytes() for p in files if p.name != "about.json"},
+        **{
+            str(p.relative_to(folder)): [timeless(json.loads(line)) for line in p.read_text().splitlines()]
+            for p in logs
+        },
     }
 
 

@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from sdsearch.contracts.rollouts import Collector
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Fork, Group, read_groups, write_groups
-from sdsearch.errors import CheckpointError, DataError, SpecError
+from sdsearch.errors import CheckpointError, DataError, RetrieverUnavailable, SpecError
 from sdsearch.learning.source import Batch, Played
 from sdsearch.learning.train import train
+from sdsearch.learning.trainer import Trainer
 from sdsearch.objectives.rollouts.independent import Independent
 from sdsearch.policy.policy import Policy
 from sdsearch.rollout.collect import EpisodeCollector
@@ -282,17 +283,23 @@ def test_a_run_of_phases_resumes_in_its_phase(phased: Path, step: int) -> None:
     assert lines[0] == lines[1]
 
 
-def test_a_phase_leaves_a_checkpoint_and_its_evaluation_is_made_up_for(phased: Path) -> None:
-    experiment = load(phased, ["train.checkpoint_every=0"])
-    folder = train(experiment).folder
-    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step_2", "step_5"]
-    shutil.rmtree(folder / "checkpoints" / "step_5")
-    record = folder / "metrics.jsonl"
-    lines = [line for line in record.read_text().splitlines() if json.loads(line)["step"] <= 2]
-    assert "evaluate" in json.loads(lines.pop())
-    record.write_text("\n".join(lines) + "\n")
-    train(experiment, resume=True)
+def test_a_phase_leaves_a_checkpoint_and_its_evaluation_is_made_up_for(
+    phased: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, evaluated = load(phased, ["train.checkpoint_every=0"]), Trainer.evaluated
+
+    def down(self: Trainer, step: int, last: bool) -> str:
+        if step == 2:
+            raise RetrieverUnavailable("nobody answers")
+        return evaluated(self, step, last)
+
+    with monkeypatch.context() as patch, pytest.raises(RetrieverUnavailable):
+        patch.setattr(Trainer, "evaluated", down)
+        train(experiment)
+    assert [p.name for p in (experiment.folder / "checkpoints").iterdir()] == ["step_2"]
+    folder = train(experiment, resume=True).folder
     assert [m["step"] for m in metrics(folder, "evaluate")] == [0, 2, 5]
+    assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["step_2", "step_5"]
 
 
 @pytest.mark.parametrize(

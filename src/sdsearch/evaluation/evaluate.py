@@ -13,7 +13,7 @@ from rich.console import Console
 from sdsearch.contracts.agent import AgentSession
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group
-from sdsearch.errors import DataError, RetrieverUnavailable
+from sdsearch.errors import DataError, Unavailable
 from sdsearch.evaluation.figures import Scores, scores
 from sdsearch.evaluation.kept import Kept, known
 from sdsearch.learning.processes import Processes
@@ -54,7 +54,7 @@ def evaluate(
     With a `folder` every episode is kept in it as soon as its batch is over, and those that are there are not played
     again; `fresh` moves them aside. `step` is after how many steps of training the agent is evaluated, `console` where
     progress is shown. Several processes share the questions out, and all return the same. Raises `DataError` without
-    questions, `RetrieverUnavailable` when outages last, and `CheckpointError` when the folder is in the way.
+    questions, `Unavailable` when outages last, and `CheckpointError` when the folder is in the way.
     """
     processes = processes or Processes(Accelerator())
     questions = experiment.held_out()
@@ -115,13 +115,11 @@ class Played:
             self.kept.add(groups)
         try:
             bearable(self.groups, experiment.train.max_outage_rate)
-        except RetrieverUnavailable as error:
+        except Unavailable as error:
             if self.kept is None:
                 raise
             again = "the same command plays what is missing, these episodes included"
-            raise RetrieverUnavailable(
-                f"{error}; mend it: {again}. What was played is in {self.kept.folder}"
-            ) from error
+            raise type(error)(f"{error}; mend it: {again}. What was played is in {self.kept.folder}") from error
         return groups
 
     @property

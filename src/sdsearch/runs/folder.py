@@ -185,7 +185,8 @@ class Run(StoredRun):
     def rewind(self, step: int) -> None:
         """Drop what was recorded after `step` steps: a run that goes on from there records it again.
 
-        -1 drops all: the run begins anew, on this machine and with the code that is there now.
+        -1 drops all: the run begins anew. So it does after 0 steps, but for its first evaluation. Then this machine and
+        the code that is there now are what made it.
         """
         kept = self.figures(step)
         with self.writing():
@@ -194,7 +195,7 @@ class Run(StoredRun):
                 if path.name.startswith(".") or (kind and number > step):
                     path.unlink()
             replace(self.log, lambda path: path.write_text(kept))
-            if step < 0:
+            if step <= 0:
                 self.sign()
 
     def restore(

@@ -114,9 +114,9 @@ def test_finds_the_same_each_time_it_is_opened(corpus: JsonlPassages, tmp_path: 
         corpus=corpus,
         embedder=Hashing(),
         path=tmp_path,
-        ef_construction=4,
-        max_neighbors=2,
-        ef_search=4,
+        ef_construction=8,
+        max_neighbors=4,
+        ef_search=8,
         batch_size=130,
     )
     found = []

@@ -29,6 +29,8 @@ NUMBERS = ("k", "top_k", "top_n", "n_results", "num_results", "max_results")
 """What LangChain's retrievers and rerankers call the most that they return."""
 MANY = 16
 """After how many answers of the same length it is said that it is the same."""
+SUNSET = ".*langchain-community.*"
+"""The package announces its own end on import; its retrievers go on working."""
 MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedError, AssertionError)
 
 
@@ -62,12 +64,30 @@ class LangChain(Retriever):
     def calls(self) -> tuple[str, ...]:
         return (self.factory,)
 
+    def inspect(self) -> str | None:
+        self._made_by()
+        return f"{self.factory} makes a LangChain retriever"
+
     def open(self) -> LangChainSearcher:
         """Call the factory. Raises `ComponentError` when it cannot be imported, is none, or makes something else."""
+        make = self._made_by()
+        from langchain_core.retrievers import BaseRetriever
+
+        given = {"documents": [_document(p) for p in self.corpus.passages()]} if self.corpus else {}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", SUNSET, DeprecationWarning)
+            retriever = make(**self.kwargs, **given)
+        if not isinstance(retriever, BaseRetriever):
+            raise ComponentError(
+                f"the LangChain factory {self.factory!r} made a {type(retriever).__name__}, expected a BaseRetriever "
+                "(a vector store becomes one by `.as_retriever()`)"
+            )
+        return LangChainSearcher(self, retriever)
+
+    def _made_by(self) -> Any:
         module, _, names = self.factory.partition(":")
         with warnings.catch_warnings():
-            # The package announces its own sunset on import; its retrievers go on working.
-            warnings.filterwarnings("ignore", ".*langchain-community.*", DeprecationWarning)
+            warnings.filterwarnings("ignore", SUNSET, DeprecationWarning)
             try:
                 make: Any = importlib.import_module(module)
                 for name in names.split("."):
@@ -78,20 +98,12 @@ class LangChain(Retriever):
                     "`package.module:function`; is its package installed?"
                 ) from error
             from langchain_core.retrievers import BaseRetriever
-
-            if not promises(make, BaseRetriever):
-                raise ComponentError(
-                    f"the LangChain factory {self.factory!r} is no BaseRetriever, no classmethod of one, and no "
-                    "function that says it returns one (`def make(...) -> BaseRetriever`): nothing else is called"
-                )
-            given = {"documents": [_document(p) for p in self.corpus.passages()]} if self.corpus else {}
-            retriever = make(**self.kwargs, **given)
-        if not isinstance(retriever, BaseRetriever):
+        if not promises(make, BaseRetriever):
             raise ComponentError(
-                f"the LangChain factory {self.factory!r} made a {type(retriever).__name__}, expected a BaseRetriever "
-                "(a vector store becomes one by `.as_retriever()`)"
+                f"the LangChain factory {self.factory!r} is no BaseRetriever, no classmethod of one, and no "
+                "function that says it returns one (`def make(...) -> BaseRetriever`): nothing else is called"
             )
-        return LangChainSearcher(self, retriever)
+        return make
 
 
 def own_number(retriever: Any) -> int | None:

@@ -232,8 +232,9 @@ def test_what_promises_a_retriever_is_called(factories: list[str], name: str) ->
 )
 def test_nothing_else_is_called(factories: list[str], tmp_path: Path, factory: str) -> None:
     told = {"command": f"touch {tmp_path / 'made'}"} if factory == "os:system" else {}
-    with pytest.raises(ComponentError, match="is no BaseRetriever, no classmethod of one, and no function that says"):
-        LangChain(factory=factory, kwargs=told).open()
+    for looked_at in (LangChain.inspect, LangChain.open):
+        with pytest.raises(ComponentError, match="is no BaseRetriever, no classmethod of one, and no function that"):
+            looked_at(LangChain(factory=factory, kwargs=told))
     assert factories == []
     assert not (tmp_path / "made").exists()
 

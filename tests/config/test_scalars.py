@@ -37,9 +37,9 @@ class Places(Settings):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a folder beside the one that holds the specs."""
-    for name in ("specs", "elsewhere", "work"):
+    for name in ("specs", "elsewhere", "here"):
         (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", "/home/her")
     monkeypatch.setenv("DATA", "/data")
     monkeypatch.delenv("UNSET", raising=False)
@@ -61,7 +61,7 @@ def test_what_a_spec_reads_is_seen_from_the_file_that_holds_the_line(folder: Pat
     assert paths("../specs/low.yaml") == paths(str(folder / "specs" / "low.yaml")) == low
     assert paths("../elsewhere/high.yaml") == ["F/elsewhere/mine.jsonl", *low[1:]]
     # What no file holds is seen from the folder in which the command is given.
-    assert paths("../specs/low.yaml", "data.train.path=x.jsonl")[0] == "F/work/x.jsonl"
+    assert paths("../specs/low.yaml", "data.train.path=x.jsonl")[0] == "F/here/x.jsonl"
 
 
 def test_a_run_finds_its_files_from_its_own_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +71,7 @@ def test_a_run_finds_its_files_from_its_own_folder(folder: Path, monkeypatch: py
     monkeypatch.chdir(folder)
     there = load(run / "spec.yaml")
     assert there == experiment
-    assert Run.begin(load("specs/low.yaml", ["out=work/runs"]), resume=True).folder.absolute() == run
+    assert Run.begin(load("specs/low.yaml", ["out=here/runs"]), resume=True).folder.absolute() == run
 
 
 def test_a_study_writes_specs_that_mean_the_same_beside_its_runs(folder: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_pipe_lies_in_no_folder(folder: Path) -> None:
     read, write = os.pipe()
     os.write(write, b"one: a\n")
     os.close(write)
-    assert load_as(Places, f"/dev/fd/{read}").one == folder / "work" / "a"
+    assert load_as(Places, f"/dev/fd/{read}").one == folder / "here" / "a"
     os.close(read)
 
 

@@ -18,6 +18,8 @@ from sdsearch.core.trajectory import FinishReason
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sdsearch.policy.kv_cache import Context
+
 
 class Transformers(Engine):
     """Sample in this process with any causal language model of the transformers library."""
@@ -42,6 +44,8 @@ class TransformersSampler:
         self.version, self.greedy = 0, False
         self.ends = end_tokens(policy)
         self.may_end = lru_cache(maxsize=4)(self._may_end)
+        # A processor's time is that of its rows; an accelerator's is not, and its memory is dear.
+        self.narrows = policy.device.type == "cpu"
         self.reset()
 
     def sync(self, version: int) -> None:
@@ -77,9 +81,13 @@ class TransformersSampler:
         reasons: list[FinishReason] = ["" for _ in prompts]
         may_end = self.may_end(stops)
         numbers = drawn([prompt.seed for prompt in prompts], max(prompt.room for prompt in prompts))
+        # Which prompt each row of the running context belongs to; and the contexts that it is a branch of.
+        context, rows = self.context, list(range(len(prompts)))
+        wider: list[tuple[Context, list[int]]] = []
         while True:
-            chosen, logprob = self._choose(logits, next(numbers))
-            for i, (token, lp) in enumerate(zip(chosen.tolist(), logprob.tolist(), strict=True)):
+            number = next(numbers)
+            chosen, logprob = self._choose(logits, [number[i] for i in rows])
+            for i, token, lp in zip(rows, chosen.tolist(), logprob.tolist(), strict=True):
                 if not reasons[i]:
                     tokens[i].append(token)
                     logprobs[i].append(lp)
@@ -89,9 +97,16 @@ class TransformersSampler:
                         reasons[i] = "stop"
                     elif len(tokens[i]) == prompts[i].room:
                         reasons[i] = "length"
-            if all(reasons):
+            live = [place for place, i in enumerate(rows) if not reasons[i]]
+            if not live:
                 break
-            logits = self.context.step(chosen, [not reason for reason in reasons])
+            if self.narrows and len(live) <= len(rows) / 2:
+                wider.append((context, live))
+                context, rows, chosen = context.branch(live), [rows[place] for place in live], chosen[live]
+            logits = context.step(chosen, [not reasons[i] for i in rows])
+        for outer, places in reversed(wider):
+            outer.join(context, places)
+            context = outer
         # The last token of a turn was sampled but never run: it is still to be read.
         self.read = {p.row: [*p.tokens, *new[:-1]] for p, new in zip(prompts, tokens, strict=True)}
         self.context.squeeze(self.holes)

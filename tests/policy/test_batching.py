@@ -1,10 +1,12 @@
 """Runs of items: all of them, in order, and none longer than the budget unless it holds a single one."""
 
+from collections.abc import Iterator
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdsearch.policy.batching import packed, pad, row_batches
+from sdsearch.policy.batching import PRICE, of_like_length, packed, pad, row_batches
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 120))
@@ -22,6 +24,29 @@ def test_runs_keep_order_and_budget(lengths: list[int], budget: int) -> None:
 def test_rows_count_with_their_prompt() -> None:
     rows = [((1, 2), (3,), [0]), ((1,), (2,), [0]), ((1,), (2, 3), [1])]
     assert list(row_batches(rows, 6)) == [rows[:2], rows[2:]]
+
+
+@given(st.lists(st.integers(0, 900), max_size=7))
+def test_runs_of_like_length_cost_the_least(lengths: list[int]) -> None:
+    def cost(runs: list[list[int]]) -> int:
+        return sum(len(run) * max(lengths[i] for i in run) + PRICE for run in runs)
+
+    def partitions(rest: list[int]) -> Iterator[list[list[int]]]:
+        if not rest:
+            yield []
+        for runs in partitions(rest[1:]) if rest else ():
+            yield [[rest[0]], *runs]
+            for at in range(len(runs)):
+                yield [*runs[:at], [rest[0], *runs[at]], *runs[at + 1 :]]
+
+    runs = of_like_length(lengths)
+    assert sorted(i for run in runs for i in run) == list(range(len(lengths)))
+    assert cost(runs) == min(map(cost, partitions(list(range(len(lengths))))))
+
+
+def test_a_long_sequence_is_run_apart_from_short_ones() -> None:
+    assert of_like_length([20, 600, 30, 20]) == [[0, 3, 2], [1]]
+    assert of_like_length([20, 60, 30, 20]) == [[0, 3, 2, 1]]
 
 
 def test_ragged_rows_are_padded_on_the_right() -> None:

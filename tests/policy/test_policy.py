@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdsearch.core.trajectory import Span
 from sdsearch.envs.protocol.search_r1 import SearchR1
+from sdsearch.policy import batching
 from sdsearch.policy.batching import pad
 from sdsearch.policy.codec import TokenizerCodec
 from sdsearch.policy.policy import Policy
@@ -26,8 +28,15 @@ def asked(seed: int, policy: Policy) -> tuple[list[list[int]], list[list[int]], 
     return prompts, rest, positions
 
 
+@pytest.fixture(params=[0, 8, 256])
+def price(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run cost nothing, so that every length is run apart, or so much that all are run at once."""
+    monkeypatch.setattr(batching, "PRICE", request.param)
+
+
 @quick
 @given(st.integers(0, 10_000))
+@pytest.mark.usefixtures("price")
 def test_logits_equal_those_of_the_whole_model(tiny: Policy, seed: int) -> None:
     prompts, rest, positions = asked(seed, tiny)
     expected = torch.cat(
@@ -44,6 +53,7 @@ def test_logits_equal_those_of_the_whole_model(tiny: Policy, seed: int) -> None:
     torch.testing.assert_close(shared, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("price")
 def test_a_shared_prompt_has_the_gradients_of_prompts_run_one_by_one(tiny: Policy) -> None:
     prompts, rest, positions = asked(3, tiny)
     assert len({tuple(p) for p in prompts}) < len(prompts)

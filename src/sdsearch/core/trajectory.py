@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -182,7 +182,7 @@ def write_groups(path: Path, groups: Iterable[Group]) -> None:
     """Write groups as JSON lines, one group a line; floats keep every bit."""
     with path.open("w", encoding="utf-8") as file:
         for group in groups:
-            file.write(json.dumps(asdict(group), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_groups().dump_python(group), ensure_ascii=False) + "\n")
 
 
 def read_groups(path: Path) -> Iterator[Group]:

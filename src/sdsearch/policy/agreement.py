@@ -168,8 +168,8 @@ class Ways:
     def _batch(self) -> States:
         ends = (self.length, self.length - 3)
         rest = [row[OPENING:end] for row, end in zip(self.rows, ends, strict=True)]
-        hidden = self.policy.shared([row[:OPENING] for row in self.rows], rest)
-        return [(i, OPENING - 1, hidden[i, : len(r) + 1]) for i, r in enumerate(rest)]
+        runs = self.policy.shared([row[:OPENING] for row in self.rows], rest)
+        return [(i, OPENING - 1, hidden[j, : len(rest[i]) + 1]) for run, hidden in runs for j, i in enumerate(run)]
 
     def _pieces(self) -> States:
         from sdsearch.policy.kv_cache import Context

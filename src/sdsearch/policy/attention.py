@@ -6,6 +6,7 @@ places are no positions: where a window can bite, masks are made here, and the m
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,3 +161,11 @@ class Attention:
         """Return a mask to add to the scores: 0 where a token is seen, else the lowest number."""
         dtype = self.config.dtype or torch.float32
         return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def branch(cache: DynamicCache, rows: Tensor) -> DynamicCache:
+    """Return a cache of some rows [B'] of another, which stays as it is."""
+    branched = copy.copy(cache)
+    branched.layers = [copy.copy(layer) for layer in cache.layers]
+    branched.batch_select_indices(rows)
+    return branched

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,30 @@ def packed(items: Iterable[T], length: Callable[[T], int], budget: int) -> Itera
         width = max(width, length(item))
     if run:
         yield run
+
+
+PRICE = 256
+"""What one more run costs beside its tokens, in tokens: little, and not nothing."""
+
+
+def of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Cut sequences into runs such that the tokens of all, padding included, and `PRICE` for each run are the fewest.
+
+    Returns indices into `lengths`, the shortest first.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    width = np.array([lengths[i] for i in order])
+    # The least that the first n cost, and where the last run of these begins.
+    least, begins = np.zeros(len(order) + 1), [0] * (len(order) + 1)
+    for n in range(1, len(order) + 1):
+        costs = least[:n] + (n - np.arange(n)) * width[n - 1] + PRICE
+        begins[n] = int(costs.argmin())
+        least[n] = costs[begins[n]]
+    runs, end = list[list[int]](), len(order)
+    while end:
+        runs.append(order[begins[end] : end])
+        end = begins[end]
+    return runs[::-1]
 
 
 def row_batches(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 from sdsearch.contracts.engine import Weights
-from sdsearch.policy.attention import Attention
+from sdsearch.policy.attention import Attention, branch
 from sdsearch.policy.batching import pad
 
 
@@ -43,6 +44,25 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         assert self.keys is not None
         assert self.values is not None
         self.keys, self.values, self.spare = self.keys[index], self.values[index], None
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep rows `indices`, as `take` does."""
+        if self.is_initialized:
+            self.take(indices)
+
+    def take_in(self, other: GrowingLayer, index: Tensor, before: int) -> None:
+        """Append what rows `index` [B'] of this layer, held by `other`, have beyond the place `before`."""
+        assert self.keys is not None
+        assert self.values is not None
+        more = []
+        for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            assert theirs is not None
+            batch, heads, _, dim = mine.shape
+            # Zeros, as what is masked is still multiplied by nothing, and memory may hold NaN.
+            states = mine.new_zeros(batch, heads, theirs.shape[2] - before, dim)
+            states[index] = theirs[:, :, before:]
+            more.append(states)
+        self.update(*more)
 
     def gather(self, places: Tensor) -> None:
         """Keep, in each row, the places [B, T'] in that order."""
@@ -102,6 +122,23 @@ class Context:
         positions = self.mask.sum(1, keepdim=True)
         self.mask = torch.cat([self.mask, torch.tensor(live, device=self.mask.device).long()[:, None]], 1)
         return self.policy.project(self.policy.hidden(tokens[:, None], self.mask, positions, self.cache)[:, 0])
+
+    def branch(self, rows: Sequence[int]) -> Context:
+        """Return a context of some rows alone, in that order, to go on with; this one stays as it is until `join`."""
+        index = torch.tensor(list(rows), device=self.policy.device)
+        branched = copy.copy(self)
+        branched.cache, branched.mask = branch(self.cache, index), self.mask[index]
+        return branched
+
+    def join(self, branched: Context, rows: Sequence[int]) -> None:
+        """Take in what a branch of `rows` has read since."""
+        before, read = self.mask.shape[1], branched.mask.shape[1]
+        index = torch.tensor(list(rows), device=self.policy.device)
+        for layer, other in zip(self._filled(), branched._filled(), strict=True):
+            layer.take_in(other, index, before)
+        more = self.mask.new_zeros(len(self.mask), read - before)
+        more[index] = branched.mask[:, before:]
+        self.mask = torch.cat([self.mask, more], 1)
 
     def squeeze(self, holes: float) -> None:
         """Move each row's tokens together when more than the share `holes` of the places is unused."""

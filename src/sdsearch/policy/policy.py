@@ -16,8 +16,8 @@ from sdsearch.contracts.engine import LanguageModel, Model, Sampling
 from sdsearch.contracts.environment import BARE, TAGS, Preamble
 from sdsearch.errors import ContextError, ModelError
 from sdsearch.policy.agreement import agree, finished
-from sdsearch.policy.attention import Attention
-from sdsearch.policy.batching import pad
+from sdsearch.policy.attention import Attention, branch
+from sdsearch.policy.batching import of_like_length, pad
 from sdsearch.policy.codec import TokenizerCodec
 
 if TYPE_CHECKING:
@@ -150,30 +150,39 @@ class Policy:
         Returns [sum of len(positions[i]), V], in order.
         """
         rest = [r[: p[-1]] if p else () for r, p in zip(rest, positions, strict=True)]
-        hidden = self.shared(prompts, rest)
-        row = [i for i, p in enumerate(positions) for _ in p]
-        column = [at for p in positions for at in p]
-        return self.project(hidden[torch.tensor(row, device=self.device), torch.tensor(column, device=self.device)])
+        parts, order = list[Tensor](), list[tuple[int, int]]()
+        for run, hidden in self.shared(prompts, rest):
+            chosen = [(row, i, at) for row, i in enumerate(run) for at in positions[i]]
+            rows, _, columns = torch.tensor(chosen, dtype=torch.long, device=self.device).reshape(-1, 3).T
+            parts.append(hidden[rows, columns])
+            order += [(i, at) for _, i, at in chosen]
+        # Runs are of like lengths: what was asked for has its own order.
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return self.project(torch.cat(parts)[torch.tensor(back, dtype=torch.long, device=self.device)])
 
-    def shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
-        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once.
+    def shared(
+        self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once, and the rests with those of like length.
 
-        Returns [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest.
+        Yields, for each run, which sequences it is of and their hidden states [B, 1 + S, H]: of the last token of each
+        prompt, then of the rests.
         """
-        distinct = {tuple(p): None for p in prompts}
-        index = torch.tensor([list(distinct).index(tuple(p)) for p in prompts], device=self.device)
+        distinct = {tuple(p): i for i, p in enumerate(dict.fromkeys(map(tuple, prompts)))}
         tokens, mask = pad(list(distinct), self.device)
-        cache = self.attention.cache()
-        opening = self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0), cache)
-        last = opening[torch.arange(len(distinct), device=self.device), mask.sum(1) - 1][index][:, None]
-        tokens, more = pad(rest, self.device)
-        if tokens.shape[1] == 0:
-            return last
-        cache.batch_select_indices(index)
-        mask = torch.cat([mask[index], more], 1)
-        return torch.cat(
-            [last, self.hidden(tokens, mask, mask.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0), cache)], 1
-        )
+        opened = self.attention.cache()
+        opening = self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0), opened)
+        opening = opening[torch.arange(len(distinct), device=self.device), mask.sum(1) - 1]
+        for run in of_like_length([len(r) for r in rest]):
+            index = torch.tensor([distinct[tuple(prompts[i])] for i in run], device=self.device)
+            last = opening[index][:, None]
+            tokens, more = pad([rest[i] for i in run], self.device)
+            if tokens.shape[1] == 0:
+                yield run, last
+                continue
+            whole = torch.cat([mask[index], more], 1)
+            positions = whole.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0)
+            yield run, torch.cat([last, self.hidden(tokens, whole, positions, branch(opened, index))], 1)
 
 
 def load_codec(settings: Model, tags: Collection[str] = TAGS, preamble: Preamble = BARE) -> TokenizerCodec:

@@ -1,5 +1,6 @@
 """The engine: what it samples has the log-probability that the trainer will compute, over turns and lost rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
 from sdsearch.contracts.engine import Model, Prompt, Sampling
+from sdsearch.policy.kv_cache import Context
 from sdsearch.policy.policy import Policy
 from sdsearch.spec import load
 
@@ -20,10 +22,11 @@ def opened(policy: Policy, holes: float = 0.25) -> TransformersSampler:
 
 
 def play(
-    policy: Policy, holes: float, drop: bool, turns: int = 3, rows: int = 7
+    policy: Policy, holes: float, drop: bool, turns: int = 3, rows: int = 7, narrows: bool = True
 ) -> list[tuple[list[int], list[float]]]:
     """Play turns with ragged observations; return each row's tokens and the log-probability of the sampled ones."""
     sampler = opened(policy, holes)
+    sampler.narrows = narrows
     contexts: list[list[int]] = [[] for _ in range(rows)]
     logprobs: list[list[float]] = [[] for _ in range(rows)]
     live = list(range(rows))
@@ -50,6 +53,24 @@ def test_logprobs_equal_a_fresh_forward(tiny: Policy, holes: float, drop: bool) 
         assert sampled
         for i in sampled:
             assert logprobs[i] == pytest.approx(fresh[i - 1, tokens[i]].item(), abs=1e-4)
+
+
+def test_rows_that_go_on_are_decoded_without_those_that_ended(tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = list[int]()
+    step = Context.step
+
+    def counted(self: Context, tokens: torch.Tensor, live: Sequence[bool]) -> torch.Tensor:
+        decoded.append(len(live))
+        return step(self, tokens, live)
+
+    monkeypatch.setattr(Context, "step", counted)
+    apart = play(tiny, 0.25, True)
+    fewer, decoded[:] = sum(decoded), []
+    together = play(tiny, 0.25, True, narrows=False)
+    assert fewer < 0.8 * sum(decoded)
+    assert [t for t, _ in apart] == [t for t, _ in together]
+    for (_, mine), (_, theirs) in zip(apart, together, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-5, nan_ok=True)
 
 
 def test_the_same_seed_samples_the_same(tiny: Policy) -> None:

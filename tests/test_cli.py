@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import sdsearch
-from sdsearch.cli import app, print_json
+from sdsearch.cli import app
+from sdsearch.cli.printing import print_json
 from sdsearch.config.discovery import FOLDERS
 from sdsearch.objectives.credit.group_mean import GroupMean
 from sdsearch.spec import Experiment, load

@@ -13,7 +13,7 @@ class Monitors(Settings):
     No source gives such limits: the defaults are ours, each with its reason.
     """
 
-    gradients_every: int = Field(10, ge=0)
+    gradients_every: int = Field(20, ge=0)
     """Steps between measurements of each term's gradient norm, the first step included; 0: none. A measurement takes
     one more backward pass, and room for one more gradient, per term; with a single term it is free."""
     labels_every: int = Field(5, ge=0)

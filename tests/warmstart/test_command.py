@@ -43,6 +43,14 @@ def test_a_policy_is_made_judged_and_described(tmp_path: Path, monkeypatch: pyte
     assert {"model.safetensors", "tokenizer.json", "README.md"} <= {p.name for p in folder.iterdir()}
     card = (folder / "README.md").read_text()
     assert all(f"| {label} | 0.500 | 0.250 to 0.750 |" in card for label in LABELS.values())
+    # One seed is one policy, bit for bit; another one is another.
+    weights = []
+    for name, seed in (("again", 0), ("other", 1)):
+        warmstart(load(path, [f"out={tmp_path / name}", f"seed={seed}"], model=WarmStart))
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    first = (folder / "model.safetensors").read_bytes()
+    assert weights[0] == first
+    assert weights[1] != first
 
 
 def test_a_hint_without_labels_is_refused(tmp_path: Path) -> None:

@@ -76,8 +76,9 @@ def told(stage: Stage) -> str:
     if stage.foreign:
         text += f" {stage.foreign:.0%} of the blocks are of another question, and an attempt follows as it went."
     if stage.contrast:
+        share = "all" if stage.contrast == 1 else f"{stage.contrast:.0%}"
         text += (
-            f" In {stage.contrast:.0%} of the {'others' if stage.foreign else 'blocks'} the minority, {stage.marked} "
+            f" In {share} of the {'others' if stage.foreign else 'blocks'} the minority, {stage.marked} "
             f"at most of {stage.smallest} to {stage.largest} attempts, is marked right, and one of these follows; in "
             f"{stage.flipped:.0%} of them every label is turned round."
         )

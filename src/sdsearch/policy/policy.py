@@ -17,7 +17,7 @@ from sdsearch.contracts.environment import BARE, TAGS, Preamble
 from sdsearch.errors import ContextError, ModelError
 from sdsearch.policy.agreement import agree, finished
 from sdsearch.policy.attention import Attention
-from sdsearch.policy.batching import pad
+from sdsearch.policy.batching import beginning, pad
 from sdsearch.policy.codec import TokenizerCodec
 
 if TYPE_CHECKING:
@@ -156,24 +156,34 @@ class Policy:
         return self.project(hidden[torch.tensor(row, device=self.device), torch.tensor(column, device=self.device)])
 
     def shared(self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]) -> Tensor:
-        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once.
+        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once, and once what all of these begin with.
 
         Returns [B, 1 + S, H]: the hidden state of the last token of each prompt, then those of the rest.
         """
-        distinct = {tuple(p): None for p in prompts}
-        index = torch.tensor([list(distinct).index(tuple(p)) for p in prompts], device=self.device)
-        tokens, mask = pad(list(distinct), self.device)
-        cache = self.attention.cache()
-        opening = self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0), cache)
-        last = opening[torch.arange(len(distinct), device=self.device), mask.sum(1) - 1][index][:, None]
-        tokens, more = pad(rest, self.device)
-        if tokens.shape[1] == 0:
+        place = {prompt: i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        index = torch.tensor([place[tuple(p)] for p in prompts], device=self.device)
+        distinct, cache, mask = list(place), self.attention.cache(), index.new_zeros(len(place), 0)
+
+        def run(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+            """Run tokens after those that the cache holds; return their hidden states and which are no padding."""
+            nonlocal mask
+            tokens, new = pad(rows, self.device)
+            mask = torch.cat([mask, new], 1)
+            return self.hidden(tokens, mask, mask.cumsum(1).sub(1)[:, -new.shape[1] :].clamp_min(0), cache), new
+
+        if shared := beginning(distinct):
+            mask = mask[:1]
+            run([shared])
+            cache.batch_select_indices(index.new_zeros(len(distinct)))
+            mask = mask.expand(len(distinct), -1)
+            distinct = [prompt[len(shared) :] for prompt in distinct]
+        opening, new = run(distinct)
+        last = opening[torch.arange(len(distinct), device=self.device), new.sum(1) - 1][index][:, None]
+        if not any(rest):
             return last
         cache.batch_select_indices(index)
-        mask = torch.cat([mask[index], more], 1)
-        return torch.cat(
-            [last, self.hidden(tokens, mask, mask.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0), cache)], 1
-        )
+        mask = mask[index]
+        return torch.cat([last, run(rest)[0]], 1)
 
 
 def load_codec(settings: Model, tags: Collection[str] = TAGS, preamble: Preamble = BARE) -> TokenizerCodec:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdsearch.policy.batching import PRICE, of_like_length, packed, pad, row_batches
+from sdsearch.policy.batching import PRICE, SHARED, beginning, of_like_length, packed, pad, row_batches
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 120))
@@ -53,3 +53,13 @@ def test_ragged_rows_are_padded_on_the_right() -> None:
     tokens, mask = pad([(5, 6), (), (7,)], torch.device("cpu"))
     assert tokens.tolist() == [[5, 6], [0, 0], [7, 0]]
     assert mask.tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def test_a_beginning_is_what_all_rows_have_and_go_on_from() -> None:
+    long = tuple(range(SHARED))
+    assert beginning([(*long, 1, 2), (*long, 1, 3), (*long, 1)]) == long
+    assert beginning([(*long, 1, 2), (*long, 1, 3), (*long, 2)]) == long
+    assert beginning([(*long, 1, 2), (*long, 1, 3)]) == (*long, 1)
+    assert beginning([(*long, 1), (*long[1:], 1, 2)]) == ()
+    assert beginning([(*long, 1), long]) == (), "a row would have nothing left to run"
+    assert beginning([(*long, 1)]) == beginning([]) == ()

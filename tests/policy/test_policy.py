@@ -10,18 +10,22 @@ from hypothesis import strategies as st
 from sdsearch.core.trajectory import Span
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.policy import batching
-from sdsearch.policy.batching import pad
+from sdsearch.policy.batching import SHARED, beginning, pad
 from sdsearch.policy.codec import TokenizerCodec
 from sdsearch.policy.policy import Policy
 
 quick = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def asked(seed: int, policy: Policy) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
-    """Return prompts (some shared), the rest, and positions in the rest, of eight random sequences."""
+def asked(seed: int, policy: Policy, alike: int) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+    """Return prompts (some shared), the rest, and positions in the rest, of eight random sequences.
+
+    All prompts begin with the same `alike` tokens.
+    """
     dice = random.Random(seed)
     size = policy.head.weight.shape[0]
-    openings = [[dice.randrange(size) for _ in range(dice.randint(1, 9))] for _ in range(3)]
+    examples = [dice.randrange(size) for _ in range(alike)]
+    openings = [examples + [dice.randrange(size) for _ in range(dice.randint(1, 9))] for _ in range(3)]
     prompts = [dice.choice(openings) for _ in range(8)]
     rest = [[dice.randrange(size) for _ in range(dice.randint(1, 12))] for _ in prompts]
     positions = [sorted(dice.sample(range(len(r)), dice.randint(0, len(r)))) for r in rest]
@@ -35,10 +39,10 @@ def price(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @quick
-@given(st.integers(0, 10_000))
+@given(st.integers(0, 10_000), st.sampled_from([0, SHARED]))
 @pytest.mark.usefixtures("price")
-def test_logits_equal_those_of_the_whole_model(tiny: Policy, seed: int) -> None:
-    prompts, rest, positions = asked(seed, tiny)
+def test_logits_equal_those_of_the_whole_model(tiny: Policy, seed: int, alike: int) -> None:
+    prompts, rest, positions = asked(seed, tiny, alike)
     expected = torch.cat(
         [
             tiny.model(torch.tensor([p + r])).logits[0, [len(p) - 1 + at for at in ats]]
@@ -54,9 +58,12 @@ def test_logits_equal_those_of_the_whole_model(tiny: Policy, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("price")
-def test_a_shared_prompt_has_the_gradients_of_prompts_run_one_by_one(tiny: Policy) -> None:
-    prompts, rest, positions = asked(3, tiny)
-    assert len({tuple(p) for p in prompts}) < len(prompts)
+@pytest.mark.parametrize("alike", [0, SHARED])
+def test_a_shared_prompt_has_the_gradients_of_prompts_run_one_by_one(tiny: Policy, alike: int) -> None:
+    prompts, rest, positions = asked(3, tiny, alike)
+    distinct = {tuple(p) for p in prompts}
+    assert len(distinct) < len(prompts)
+    assert len(beginning(list(distinct))) == alike
 
     def gradients(logits: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.autograd.grad(logits.logsumexp(-1).sum(), list(tiny.model.parameters())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +17,9 @@ T = TypeVar("T")
 Row = tuple[Sequence[int], Sequence[int], Sequence[int]]
 """What is scored of one sequence: its prompt, the rest, and indices into the rest."""
 
+SHARED = 64
+"""From so many tokens on, what several rows begin with is run once: less is not worth a pass of its own."""
+
 
 def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return ragged rows as a right-padded [B, S] tensor and its mask of ones and zeros."""
@@ -23,6 +27,16 @@ def pad(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Te
     tokens = torch.tensor([[*r, *[0] * (width - len(r))] for r in rows], device=device, dtype=torch.long)
     lengths = torch.tensor([len(r) for r in rows], device=device)
     return tokens.reshape(len(rows), width), (torch.arange(width, device=device) < lengths[:, None]).long()
+
+
+def beginning(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the tokens that all of several rows begin with, and go on from; none if they are fewer than `SHARED`."""
+    if len(rows) < 2:
+        return ()
+    low, high = min(rows), max(rows)  # what the first and the last in order share, all share
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(low[:-1], high[:-1], strict=False))
+    shared = tuple(token for token, _ in pairs)
+    return shared if len(shared) >= SHARED else ()
 
 
 def packed(items: Iterable[T], length: Callable[[T], int], budget: int) -> Iterator[list[T]]:

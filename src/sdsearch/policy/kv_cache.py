@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer
 
 from sdsearch.contracts.engine import Weights
 from sdsearch.policy.attention import Attention, branch
-from sdsearch.policy.batching import pad
+from sdsearch.policy.batching import beginning, pad
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -101,21 +101,32 @@ class Context:
         self.mask = self.mask[chosen]
 
     def extend(self, added: Sequence[Sequence[int]]) -> Tensor:
-        """Run new tokens of every row; return the logits after the last, [B, V]. At the start, equal rows run once."""
+        """Run new tokens of every row; return the logits after the last, [B, V].
+
+        At the start equal rows run once, and so does the beginning that all share, such as examples before a question.
+        """
+        rows = [tuple(a) for a in added]
+        if len(self.mask):
+            return self._run(rows)
+        place = {row: i for i, row in enumerate(dict.fromkeys(rows))}
+        index, distinct = [place[row] for row in rows], list(place)
+        if shared := beginning(distinct):
+            self._run([shared])
+            self.keep([0] * len(distinct))
+            distinct = [row[len(shared) :] for row in distinct]
+        logits = self._run(distinct)
+        self.keep(index)
+        return logits[torch.tensor(index, device=logits.device)]
+
+    def _run(self, rows: Sequence[tuple[int, ...]]) -> Tensor:
+        """Run the tokens of each row after those that are held; return the logits after the last, [B, V]."""
         first = len(self.mask) == 0
-        rows = list({tuple(a): None for a in added}) if first else [tuple(a) for a in added]
         tokens, new = pad(rows, self.policy.device)
         before = new.new_zeros(len(rows), 1) if first else self.mask.sum(1, keepdim=True)
         self.mask = new if first else torch.cat([self.mask, new], 1)
         hidden = self.policy.hidden(tokens, self.mask, before + new.cumsum(1).sub(1).clamp_min(0), self.cache)
         last = hidden[torch.arange(len(rows), device=hidden.device), new.sum(1) - 1]
-        logits = self.policy.project(last)
-        if first and len(rows) < len(added):
-            place = {row: i for i, row in enumerate(rows)}
-            index = [place[tuple(a)] for a in added]
-            self.keep(index)
-            logits = logits[torch.tensor(index, device=logits.device)]
-        return logits
+        return self.policy.project(last)
 
     def step(self, tokens: Tensor, live: Sequence[bool]) -> Tensor:
         """Run one token [B] in the rows that are live; return the logits after it, [B, V]."""

@@ -17,7 +17,7 @@ from sdsearch.contracts.environment import BARE, TAGS, Preamble
 from sdsearch.errors import ContextError, ModelError
 from sdsearch.policy.agreement import agree, finished
 from sdsearch.policy.attention import Attention, branch
-from sdsearch.policy.batching import of_like_length, pad
+from sdsearch.policy.batching import beginning, of_like_length, pad
 from sdsearch.policy.codec import TokenizerCodec
 
 if TYPE_CHECKING:
@@ -163,26 +163,38 @@ class Policy:
     def shared(
         self, prompts: Sequence[Sequence[int]], rest: Sequence[Sequence[int]]
     ) -> Iterator[tuple[list[int], Tensor]]:
-        """Run sequences `prompts[i] + rest[i]`, each distinct prompt once, and the rests with those of like length.
+        """Run sequences `prompts[i] + rest[i]`: each distinct prompt once, and once what all of these begin with.
 
-        Yields, for each run, which sequences it is of and their hidden states [B, 1 + S, H]: of the last token of each
-        prompt, then of the rests.
+        The rests are run with those of like length. Yields, for each run, which sequences it is of and their hidden
+        states [B, 1 + S, H]: of the last token of each prompt, then of the rests.
         """
-        distinct = {tuple(p): i for i, p in enumerate(dict.fromkeys(map(tuple, prompts)))}
-        tokens, mask = pad(list(distinct), self.device)
-        opened = self.attention.cache()
-        opening = self.hidden(tokens, mask, mask.cumsum(1).sub(1).clamp_min(0), opened)
-        opening = opening[torch.arange(len(distinct), device=self.device), mask.sum(1) - 1]
+        place = {prompt: i for i, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        distinct, opened = list(place), self.attention.cache()
+        mask = torch.ones(len(distinct), 0, dtype=torch.long, device=self.device)
+        if shared := beginning(distinct):
+            _, _, mask = self._after(opened, mask[:1], [shared])
+            everywhere = torch.zeros(len(distinct), dtype=torch.long, device=self.device)
+            opened, mask = branch(opened, everywhere), mask[everywhere]
+            distinct = [prompt[len(shared) :] for prompt in distinct]
+        opening, new, mask = self._after(opened, mask, distinct)
+        opening = opening[torch.arange(len(distinct), device=self.device), new.sum(1) - 1]
         for run in of_like_length([len(r) for r in rest]):
-            index = torch.tensor([distinct[tuple(prompts[i])] for i in run], device=self.device)
-            last = opening[index][:, None]
-            tokens, more = pad([rest[i] for i in run], self.device)
-            if tokens.shape[1] == 0:
-                yield run, last
-                continue
-            whole = torch.cat([mask[index], more], 1)
-            positions = whole.cumsum(1).sub(1)[:, -more.shape[1] :].clamp_min(0)
-            yield run, torch.cat([last, self.hidden(tokens, whole, positions, branch(opened, index))], 1)
+            index = torch.tensor([place[tuple(prompts[i])] for i in run], device=self.device)
+            hidden = opening[index][:, None]
+            if any(rest[i] for i in run):
+                later, _, _ = self._after(branch(opened, index), mask[index], [rest[i] for i in run])
+                hidden = torch.cat([hidden, later], 1)
+            yield run, hidden
+
+    def _after(self, cache: Any, mask: Tensor, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Run rows [B] after what a cache holds of each, told by `mask` [B, T].
+
+        Returns their hidden states [B, S, H], which of these are no padding [B, S], and the mask with both [B, T + S].
+        """
+        tokens, new = pad(rows, self.device)
+        mask = torch.cat([mask, new], 1)
+        positions = mask.cumsum(1).sub(1)[:, -new.shape[1] :].clamp_min(0)
+        return self.hidden(tokens, mask, positions, cache), new, mask
 
 
 def load_codec(settings: Model, tags: Collection[str] = TAGS, preamble: Preamble = BARE) -> TokenizerCodec:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from sdsearch.agents.engines.transformers import Transformers, TransformersSampler
 from sdsearch.contracts.engine import Model, Prompt, Sampling
+from sdsearch.policy.batching import SHARED
 from sdsearch.policy.kv_cache import Context
 from sdsearch.policy.policy import Policy
 from sdsearch.spec import load
@@ -71,6 +74,34 @@ def test_rows_that_go_on_are_decoded_without_those_that_ended(tiny: Policy, monk
     assert [t for t, _ in apart] == [t for t, _ in together]
     for (_, mine), (_, theirs) in zip(apart, together, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-5, nan_ok=True)
+
+
+def test_a_beginning_that_all_rows_share_is_run_once(tiny: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three questions behind the same examples, one of them asked twice: the examples once, then each question once."""
+    run: list[tuple[int, ...]] = []
+    hidden = Policy.hidden
+
+    def counted(policy: Policy, tokens: Tensor, *rest: Any) -> Tensor:
+        run.append(tuple(tokens.shape))
+        return hidden(policy, tokens, *rest)
+
+    def asked(length: int) -> None:
+        examples = [5 + i % 50 for i in range(length)]
+        contexts = [(*examples, *question) for question in ((9, 6), (8,), (9, 6), (7, 6, 5))]
+        run.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Policy, "hidden", counted)
+            found = opened(tiny).sample([Prompt(row, c, 4, row) for row, c in enumerate(contexts)], STOP)
+        for context, done in zip(contexts, found, strict=True):
+            tokens = [*context, *done.tokens]
+            fresh = tiny.model(torch.tensor([tokens])).logits[0].log_softmax(-1)
+            wanted = [fresh[i - 1, tokens[i]].item() for i in range(len(context), len(tokens))]
+            assert done.logprobs == pytest.approx(wanted, abs=1e-4)
+
+    asked(SHARED - 1)
+    assert run[0] == (3, SHARED + 2)
+    asked(SHARED)
+    assert run[:2] == [(1, SHARED), (3, 3)]
 
 
 def test_the_same_seed_samples_the_same(tiny: Policy) -> None:

@@ -89,10 +89,17 @@ class Episode:
         self.given = tuple(h.passage.id for h in hits)
         self.shown = f"{self.grammar.render_hits(hits).strip()}\n\n{self.prompt}"
 
+    def miss(self, why: str) -> None:
+        """Note that the search for the question failed: nothing is shown of it, and the first action is the last."""
+        self.outage = why
+
     def act(self, text: str) -> Search | Shown | Done:
         """Take what the agent wrote in one turn. Raises `RuntimeError` when it is not the agent's turn."""
         self._check()
         kind, content = self.grammar.parse(text)
+        if self.outage:  # no environment can end an episode before its first action
+            self.turns.append(Turn(kind, content))
+            return self.close("retriever_unavailable")
         if kind == "search" and len(self.turns) + 1 < self.max_turns:
             self._query = content
             return Search(content)
@@ -121,11 +128,13 @@ class Episode:
         return self._end("retriever_unavailable", 0.0)
 
     def close(self, stop_reason: str) -> Done:
-        """End the episode between two turns, such as for "context_full", and score it.
+        """End the episode between two turns, such as for "context_full", and score it unless it had an outage.
 
         Raises `ComponentError` when the reward is no number, or none that can be learned from.
         """
         self._check()
+        if self.outage:
+            return self._end("retriever_unavailable", 0.0)
         paid = self.scorer.score(self.answer, self.question.answers)
         reward = number(paid)
         if reward is None:

@@ -88,14 +88,19 @@ class Game:
     def first(self, episodes: Sequence[Episode]) -> None:
         """Search for the questions of episodes that have just begun, where the protocol does that.
 
-        Raises `RetrieverUnavailable` during an outage: no such episode can begin then.
+        An outage shows them the bare prompt, and ends each after its first action, whatever that is.
         """
         if not self.grammar.searches_first or not episodes:
             return
         queries = list(dict.fromkeys(e.question.text for e in episodes))
-        hits = dict(zip(queries, self.searcher.search(queries, self.top_k), strict=True))
-        for episode in episodes:
-            episode.give(hits[episode.question.text])
+        try:
+            hits = dict(zip(queries, self.searcher.search(queries, self.top_k), strict=True))
+        except RetrieverUnavailable as error:
+            for episode in episodes:
+                episode.miss(str(error))
+        else:
+            for episode in episodes:
+                episode.give(hits[episode.question.text])
 
     def play(self, episodes: Sequence[Episode], actions: Sequence[str]) -> None:
         """Take one action in each of `episodes`; all searches are one retrieval batch, without doubles.
@@ -322,7 +327,8 @@ class SearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
 def report(episode: Episode) -> dict[str, Any]:
     """Return the `info` of an episode: the question's id, and ids, titles and scores of what the last action found.
 
-    At the end it has what `sdsearch.contracts.environment.FINAL` names, too.
+    At the end it has what `sdsearch.contracts.environment.FINAL` names, too; the outage of a search before the first
+    turn at once.
     """
     last = episode.turns[-1] if episode.turns else Turn("", "")
     info: dict[str, Any] = {
@@ -332,7 +338,7 @@ def report(episode: Episode) -> dict[str, Any]:
         "scores": last.scores,
     }
     if episode.stop_reason is None:
-        return info
+        return info | ({"outage": episode.outage} if episode.outage else {})
     return info | {
         "turns": tuple(episode.turns),
         "answer": episode.answer,

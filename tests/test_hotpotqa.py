@@ -26,11 +26,12 @@ from sdsearch.testing.records import multi_hop
 SPEC = Path(__file__).parents[1] / "specs" / "hotpotqa.yaml"
 RECORDS = Path(os.environ.get("SDSEARCH_RECORDS", Path(__file__).parents[2] / "shared" / "data"))
 REAL = RECORDS / "hotpotqa_dev_distractor_200.json"
-FILES = ("data.train.path", "data.test.path", "environment.retriever.corpus.of.path")
 
 
 def on(path: Path, *more: str) -> Experiment:
-    return load(SPEC, [*(f"{key}={path}" for key in FILES), *more])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOTPOTQA", str(path))
+        return load(SPEC, more)
 
 
 @pytest.fixture(scope="module")

@@ -134,15 +134,25 @@ class SentenceEncoder:
     def _encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         if not texts:
             return np.zeros((0, self.model.get_embedding_dimension() or 0), np.float32)
-        vectors = self.model.encode(
-            list(texts),
-            prompt=prompt,
-            batch_size=self.batch_size,
-            normalize_embeddings=True,
-            show_progress_bar=False,
-            convert_to_numpy=True,
-        )
-        return np.asarray(vectors, np.float32)
+        order, size = self._by_length(texts), self.batch_size
+        batches = [[texts[i] for i in order[at : at + size]] for at in range(0, len(order), size)]
+        rows = [
+            self.model.encode(
+                batch,
+                prompt=prompt,
+                batch_size=size,
+                normalize_embeddings=True,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+            )
+            for batch in batches
+        ]
+        return np.concatenate(rows).astype(np.float32, copy=False)[np.argsort(order)]
+
+    def _by_length(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return the order in which a batch pads least: that of tokens, as characters say little of short texts."""
+        mask = self.model.preprocess(list(texts)).get("attention_mask")
+        return np.argsort(mask.sum(dim=1).numpy() if mask is not None else [len(t) for t in texts], kind="stable")
 
 
 def _declared(model: SentenceTransformer, *names: str) -> str:

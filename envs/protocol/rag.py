@@ -10,7 +10,7 @@ from sdsearch.envs.protocol.search_r1 import SearchR1, Words
 class Rag(SearchR1):
     """What a search for the whole question finds stands before the prompt, and `<answer> answer </answer>` follows.
 
-    The agent cannot search by itself. An outage of the retriever ends the whole batch, as no episode of it can begin.
+    The agent cannot search by itself. An outage of the retriever ends the episode with its first action.
     """
 
     words: ClassVar[Words] = Words(actions=("answer",))

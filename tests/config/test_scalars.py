@@ -42,6 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", "/home/her")
     monkeypatch.setenv("DATA", "/data")
+    monkeypatch.setenv("EMPTY", "")
     monkeypatch.delenv("UNSET", raising=False)
     return tmp_path
 
@@ -105,6 +106,9 @@ def test_arms_are_called_in_any_script_without_a_dot(folder: Path) -> None:
         ("~/a", "/home/her/a"),
         ("$DATA/a", "/data/a"),
         ("${DATA}b", "/datab"),
+        ("${DATA:-/other}/a", "/data/a"),
+        ("${UNSET:-~/a}", "/home/her/a"),
+        ("${EMPTY:-b}/${UNSET:-}c", "b/c"),
         ("cost$$5", "cost$5"),
         ("$5", "$5"),
         ("a~b", "a~b"),
@@ -117,7 +121,9 @@ def test_the_home_folder_and_variables_are_written_out(folder: Path, written: st
     assert (found.one, found.many, found.named, found.made) == (whole, [whole], {"k": whole}, Path(path))
 
 
-@pytest.mark.parametrize("written", ["$UNSET/a", "${UNSET}", "~nobody_of_this_name/a"])
+@pytest.mark.parametrize(
+    "written", ["$UNSET/a", "${UNSET}", "~nobody_of_this_name/a", "${UNSET:-~nobody_of_this_name}"]
+)
 def test_a_user_or_a_variable_that_is_not_there_is_told(folder: Path, written: str) -> None:
     spec = folder / "specs" / "x.yaml"
     spec.write_text(f'base: "{written}"\n')

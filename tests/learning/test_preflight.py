@@ -9,11 +9,12 @@ import pytest
 
 import sdsearch.learning.preflight as preflight_module
 from sdsearch.contracts.engine import Codec, LanguageModel
-from sdsearch.core.question import Question
+from sdsearch.contracts.environment import EnvFactory
+from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Segment
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.envs.search_env import SearchVectorEnv
-from sdsearch.errors import ContextError
+from sdsearch.errors import ContextError, RetrieverUnavailable
 from sdsearch.learning.preflight import Opening, attempt, longest_prompt, preflight
 from sdsearch.learning.train import train
 from sdsearch.policy.policy import Policy, language_model
@@ -68,6 +69,20 @@ def test_of_many_prompts_only_the_longest_are_tokenised(spec: Path, monkeypatch:
     question, _ = longest_prompt(experiment.environment.open(), cast("Codec", Counted()), asked)
     assert question.id == "9"
     assert [text.count("Rome") for text in seen] == [9, 7, 5]
+
+
+class Down:
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        raise RetrieverUnavailable("host 10.0.0.7 is down")
+
+
+def test_a_prompt_without_what_the_search_should_find_is_not_measured(spec: Path) -> None:
+    class Begun(EnvFactory):
+        def __call__(self, num_envs: int) -> SearchVectorEnv:
+            return SearchVectorEnv(num_envs, questions=(), searcher=Down(), grammar="rag")
+
+    with pytest.raises(RetrieverUnavailable, match="is down"):
+        longest_prompt(Begun(), opened(spec).model.codec, [Question("0", "Where?", ("Rome",))])
 
 
 def test_the_attempts_that_are_tried() -> None:

@@ -15,6 +15,7 @@ from sdsearch.contracts.environment import Action, EnvFactory
 from sdsearch.core.question import Hit, Hop, Passage, Question
 from sdsearch.core.trajectory import Fork, Group, Segment, Trajectory, read_groups, write_groups
 from sdsearch.envs.episode import boundary
+from sdsearch.envs.protocol.rag import Rag
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.search_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
@@ -263,3 +264,28 @@ def test_an_outage_is_recorded_for_people_and_shown_to_nobody(
     with pytest.raises(RetrieverUnavailable, match=r"failed in 33% of the episodes .* is 33%\): host 10\.0\.0\.7 is"):
         bearable([*groups, *found], most=0.333)
     bearable([], most=0.0)
+
+
+class DownOnce(Shelf):
+    """Has an outage in its second call alone."""
+
+    calls = 0
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        self.calls += 1
+        self.down = self.calls == 2
+        return super().search(queries, k)
+
+
+def test_an_outage_of_the_search_before_the_first_turn_loses_those_episodes_alone(tiny: Policy) -> None:
+    """Each of the three lots is two episodes of a question, whose prompts are searched for in one call."""
+    rag = Rag()
+    session = PolicySession(rag, language_model(Model(), Sampling(max_new_tokens=6), tiny))
+    groups = collect(Made(searcher=DownOnce(), grammar=rag, max_turns=1), session, QUESTIONS, 2, seed=5, at_once=2)
+    assert [[t.lost for t in g.trajectories] for g in groups] == [[False] * 2, [True] * 2, [False] * 2]
+    for t in groups[1].trajectories:
+        assert (t.stop_reason, t.outage, t.reward) == ("retriever_unavailable", "host 10.0.0.7 is down", 0.0)
+        assert [s.role for s in t.segments] == ["prompt", "model"]
+        assert not any("10.0.0.7" in s.text or "Airport 1 serves" in s.text for s in t.segments)
+    with pytest.raises(RetrieverUnavailable, match=r"failed in 33% .* host 10\.0\.0\.7 is down"):
+        bearable(groups, most=0.3)

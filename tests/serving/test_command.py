@@ -35,6 +35,23 @@ def test_our_client_keeps_the_contract_over_our_server(served: Served, corpus: J
     check_retriever(Http(url=served.url).open(), corpus.passages())
 
 
+def test_check_and_index_ask_the_server(served: Served, spec: Path) -> None:
+    """Both say so where nobody answers, and `check` says all else that it finds."""
+    with socket.socket() as closed:  # bound and not listening: nobody else can take the port
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/retrieve"
+        for url, answers in ((served.url, True), (nobody, False)):
+            chosen = ["--set", f"environment.retriever={{type: http, url: '{url}'}}"]
+            checked, indexed = (
+                CliRunner().invoke(app, [*command, str(spec), *chosen]) for command in (["check", "--data"], ["index"])
+            )
+            assert (checked.exit_code == 0, indexed.exit_code == 0) == (answers, answers)
+            refused = f"{nobody}: nothing listens there, or it cannot be reached. Start the server"
+            assert (f"the server {url} answers" if answers else refused) in checked.output
+            said = "http: there is no index to build, and the server answers, after"
+            assert (said if answers else refused) in indexed.output
+
+
 def test_served_is_what_is_found_without_a_server(served: Served, corpus: JsonlPassages) -> None:
     own, cached = BM25(corpus=corpus).open(), Cached.opened(Http(url=served.url))
     queries = [QUERY, "Twin", "Łódź", "nothing of the kind"]

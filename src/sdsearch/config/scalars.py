@@ -29,27 +29,31 @@ class Text(str):
     folder: str
 
 
-VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.A)
+VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::-([^{}]*))?\})", re.A)
 
 
 def expanded(text: str) -> str:
     """Return a path with its home folder and its variables written out; `$$` is a dollar.
 
-    Raises `ValueError` for a user or a variable that does not exist: a folder called "$HOME" is seldom meant.
+    `${NAME:-PATH}` is PATH where NAME is unset or empty, as to a shell. Raises `ValueError` for a user or a variable
+    that does not exist: a folder called "$HOME" is seldom meant.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]
+        if match[3] is not None:
+            return os.environ.get(name) or match[3]
         if name and name not in os.environ:
             raise ValueError(
                 f"got {quoted(text)}, expected a variable of the environment, which has no {name}; $$ is a dollar"
             )
         return os.environ[name] if name else "$"
 
-    whole = os.path.expanduser(text)
-    if text.startswith("~") and whole == text:
+    told = VARIABLE.sub(value, text)
+    whole = os.path.expanduser(told)
+    if told.startswith("~") and whole == told:
         raise ValueError(f"got {quoted(text)}, expected a user of this machine behind ~; ./~ begins the name of a file")
-    return VARIABLE.sub(value, whole)
+    return whole
 
 
 def seen(text: str) -> Path:

@@ -185,7 +185,8 @@ class TextVectorEnv(Protocol):
     """Many episodes at once: what Gymnasium asks of a `VectorEnv`, with texts, and three methods beyond.
 
     Observations and actions are texts, one per episode; an episode that has ended shows "" and ignores its action.
-    There is no automatic reset. In the step in which an episode ends, its info has what `FINAL` names.
+    There is no automatic reset. In the step in which an episode ends, its info has what `FINAL` names. Where an outage
+    is met while an episode begins, its first info tells that as `outage`, and its first action ends it.
     """
 
     num_envs: int

@@ -18,7 +18,7 @@ from sdsearch.contracts.hint import beside
 from sdsearch.core.question import Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn
-from sdsearch.errors import ContextError
+from sdsearch.errors import ContextError, RetrieverUnavailable
 from sdsearch.rollout.collect import begin
 from sdsearch.spec import Experiment, Objective
 
@@ -36,11 +36,16 @@ class Opening(NamedTuple):
 
 
 def longest_prompt(env_factory: EnvFactory, codec: Codec, questions: Sequence[Question]) -> Opening:
-    """Begin an episode of each question, and return the one whose prompt takes the most tokens."""
+    """Begin an episode of each question, and return the one whose prompt takes the most tokens.
+
+    Raises `RetrieverUnavailable` where prompts begin with what a search finds, and it finds nothing during an outage.
+    """
     longest: list[tuple[int, int, str]] = []
     for start in range(0, len(questions), AT_ONCE):
-        env, texts = begin(env_factory, questions[start : start + AT_ONCE])
+        env, texts, infos = begin(env_factory, questions[start : start + AT_ONCE])
         env.close()
+        if outages := [why for why in infos.get("outage", ()) if why]:
+            raise RetrieverUnavailable(outages[0])
         longest += [(-len(text), start + i, text) for i, text in enumerate(texts)]
         longest = sorted(longest)[:LONGEST]
     openings = [Opening(questions[i], Segment("prompt", text, codec.prompt(text))) for _, i, text in longest]

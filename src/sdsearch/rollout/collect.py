@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sdsearch.contracts.agent import AgentSession
 from sdsearch.contracts.environment import EnvFactory, TextVectorEnv
@@ -39,7 +39,7 @@ def collect(
     seeds, groups = row_seeds(seed, asked, attempts), list[Group]()
     for first, some in lots(questions, group, at_once):
         rows = slice(first * group, (first + len(some)) * group)
-        env, texts = begin(env_factory, asked[rows])
+        env, texts, _ = begin(env_factory, asked[rows])
         with closing(env):
             session.reset(asked[rows], seeds[rows], greedy)
             played = play(env, session, asked[rows], texts, clock or Clock())
@@ -88,7 +88,7 @@ def continue_from(
     for first, some in lots(forks, k, at_once):
         asked = [f.trajectory.question for f in some for _ in range(k)]
         pasts = [f.trajectory.before(f.turn) for f in some for _ in range(k)]
-        env, _ = begin(env_factory, asked)
+        env, _, _ = begin(env_factory, asked)
         with closing(env):
             # Each row its own: an environment may play on in the very state that it was given.
             texts = [env.restore(i, deepcopy(states[first + i // k])) for i in range(len(asked))]
@@ -98,8 +98,10 @@ def continue_from(
     return groups
 
 
-def begin(env_factory: EnvFactory, questions: Sequence[Question]) -> tuple[TextVectorEnv, Sequence[str]]:
-    """Return an environment whose episodes are about some questions, and what they show at first.
+def begin(
+    env_factory: EnvFactory, questions: Sequence[Question]
+) -> tuple[TextVectorEnv, Sequence[str], Mapping[str, Any]]:
+    """Return an environment whose episodes are about some questions, what they show at first, and their infos.
 
     Raises `ComponentError` when that is not one text for each, or it lacks a method.
     """
@@ -112,10 +114,10 @@ def begin(env_factory: EnvFactory, questions: Sequence[Question]) -> tuple[TextV
         begun = env.reset(options={"questions": list(questions)})
     if not isinstance(begun, tuple) or len(begun) != 2:
         raise ComponentError(f"the environment's reset gave {begun!r:.80}, expected texts and infos")
-    texts = begun[0]
+    texts, infos = begun
     if not all_texts(texts, len(questions)):
         raise ComponentError(f"the environment's reset gave {texts!r:.80}, expected {len(questions)} texts")
-    return env, texts
+    return env, texts, infos
 
 
 METHODS = ("reset", "step", "save", "restore", "end", "close")

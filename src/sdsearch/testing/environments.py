@@ -107,9 +107,10 @@ def _play(env_factory: EnvFactory, asked: Sequence[Question], scripts: Sequence[
 
 def _begun(env_factory: EnvFactory, asked: Sequence[Question]) -> tuple[TextVectorEnv, Sequence[str]]:
     try:
-        return begin(env_factory, asked)
+        env, texts, _ = begin(env_factory, asked)
     except ComponentError as error:
         raise AssertionError(str(error)) from error
+    return env, texts
 
 
 def _step(env: TextVectorEnv, actions: Sequence[str]) -> Any:

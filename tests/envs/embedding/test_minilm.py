@@ -1,5 +1,6 @@
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,19 @@ def test_the_batch_does_not_change_a_vector(encoder: SentenceEncoder) -> None:
     batch = encoder.encode_queries(texts)
     assert np.allclose(batch, np.concatenate([encoder.encode_queries([t]) for t in texts]), atol=1e-5)
     assert encoder.encode_queries([]).shape == (0, 384)
+
+
+def test_texts_of_as_many_tokens_share_a_batch(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters would say otherwise: four long words are six tokens with the two marks, and so are four letters."""
+    monkeypatch.setattr(encoder, "batch_size", 2)
+    texts = ["a b c d", "international university", "government administration community development", "x y"]
+    masks = list[Any]()
+    hook = encoder.model[0].register_forward_pre_hook(lambda _, given: masks.append(given[0]["attention_mask"]))
+    rows = encoder.encode_passages(texts)
+    hook.remove()
+    assert [tuple(mask.shape) for mask in masks] == [(2, 4), (2, 6)]
+    assert all(mask.all() for mask in masks), "nothing is padded"
+    assert np.allclose(rows, np.concatenate([encoder.encode_passages([text]) for text in texts]), atol=1e-6)
 
 
 def test_retrievers_over_it_keep_the_contract_and_agree(tmp_path: Path) -> None:

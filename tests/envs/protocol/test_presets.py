@@ -176,5 +176,18 @@ def test_rag_searches_for_the_question_before_the_first_turn() -> None:
     env.step("<search> Orly </search>")
     assert env.episode.turns == [Turn("invalid", "no action")]
     assert len(shelf.asked) == 2, "the agent itself cannot search"
-    with pytest.raises(RetrieverUnavailable):
-        SearchEnv(questions=[QUESTION], searcher=Shelf(up=False), grammar="rag").reset()
+
+
+def test_an_outage_before_the_first_turn_ends_the_episode_with_its_first_action() -> None:
+    env = SearchEnv(questions=[QUESTION], searcher=Shelf(up=False), grammar="rag")
+    shown, info = env.reset()
+    assert (shown, info["outage"]) == (env.episode.prompt, "shut")
+    state = env.state()
+    for _ in range(2):
+        text, reward, terminated, truncated, info = env.step("<answer> Paris </answer>")
+        assert (text, reward, terminated, truncated) == ("", 0, False, True)
+        assert (info["stop_reason"], info["outage"]) == ("retriever_unavailable", "shut")
+        assert info["turns"] == (Turn("answer", "Paris"),)
+        env.restore(state)
+    env.episode.close("context_full")
+    assert env.episode.stop_reason == "retriever_unavailable"

@@ -32,6 +32,7 @@ import numpy as np
 from faulty_helper import helped
 from sdsearch.contracts.credit import GroupCredit
 from sdsearch.contracts.environment import Reward
+from sdsearch.contracts.loss import LossOutput, Selection, Term
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.crediting.per_turn import whole
@@ -59,6 +60,20 @@ class Says(GroupCredit):
             raise {"KeyError": KeyError, "MemoryError": MemoryError, "DataError": DataError}[self.what]("no such thing")
         value = {"huge": 3e38}.get(self.what)
         return [whole(t, t.tokens[-1] % 3 - 1 if value is None else value) for t in group.kept]
+
+
+class Stumbles(Term):
+    what: str = "fine"
+    after: int = 0
+
+    def select(self, table, seed):
+        return Selection(table.token == table.token)
+
+    def loss(self, rows):
+        CALLS["term"] += 1
+        if CALLS["term"] == self.after + 1 and self.what != "fine":
+            raise {"KeyError": KeyError, "MemoryError": MemoryError}[self.what]("no such thing")
+        return LossOutput(rows.logprob, {})
 
 
 class Finds(Retriever):
@@ -124,6 +139,38 @@ def test_a_credit_that_fails_loses_nothing(faulty: Path) -> None:
     train(stopped, resume=True)
     one, other = (folder / "checkpoints" / "step_4" / "model.safetensors" for folder in (expected, stopped.folder))
     assert one.read_bytes() == other.read_bytes()
+
+
+MANY = ("train.epochs=3", "objective.credit=[{type: faulty:Says}]")
+CRITIC = ("objective.credit=[{type: gae, lam: 0.9}]",)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "terms", "what", "after"),
+    [
+        (MANY, "clipped_pg", "KeyError", 7),  # the second of three updates of the third step
+        (MANY, "{type: kl, teacher: ema}", "MemoryError", 8),
+        (CRITIC, "clipped_pg", "KeyError", 2),  # the critic has learned from the third step
+        (MANY, "clipped_pg", "KeyError", 1),  # nothing had an average of AdamW before this step
+    ],
+)
+def test_a_step_that_fails_amid_its_updates_loses_nothing(
+    faulty: Path, overrides: tuple[str, ...], terms: str, what: str, after: int
+) -> None:
+    straight, stopped = (
+        opened(faulty, *overrides, f"name={n}", f"objective.terms=[{terms}, {{type: faulty:Stumbles, {settings}}}]")
+        for n, settings in (("a", "what: fine"), ("b", f"what: {what}, after: {after}"))
+    )
+    expected = train(straight).folder
+    sys.modules["faulty"].CALLS.clear()
+    done = after // straight.train.epochs
+    said = rf"^step {done}: `objective\.terms\.1` .* raised {what}: .* go on with --resume from .*/step_{done}$"
+    with pytest.raises(ComponentError, match=said):
+        train(stopped)
+    train(stopped, resume=True)
+    for name in ("model.safetensors", "state.safetensors"):
+        one, other = (folder / "checkpoints" / "step_4" / name for folder in (expected, stopped.folder))
+        assert one.read_bytes() == other.read_bytes(), name
 
 
 @pytest.mark.parametrize(

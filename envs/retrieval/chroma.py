@@ -228,7 +228,7 @@ class Chroma(Retriever):
         )
 
     def _fill(self, client: ClientAPI, collection: Collection, rows: NDArray[np.float32]) -> None:
-        size = min(self.batch_size, client.get_max_batch_size())
+        size = min(self.batch_size, bounded(client.get_max_batch_size))
         with progress("indexing passages", len(rows)) as advance:
             for i in range(0, len(rows), size):
                 some = np.array(rows[i : i + size])
@@ -243,7 +243,7 @@ class Chroma(Retriever):
         collection = self._created(client, f"{name}-building-{uuid4().hex}", facts)
         self._fill(client, collection, rows)
         if (faster := get(client, name)) is not None:
-            client.delete_collection(collection.name)
+            bounded(lambda: client.delete_collection(collection.name))
             return faster
         bounded(lambda: collection.modify(name=name, metadata={**facts, "complete": True}))
         return collection

@@ -14,6 +14,7 @@ from sdsearch.core.question import Question
 from sdsearch.errors import SdsearchError
 from sdsearch.learning.preflight import longest_prompt
 from sdsearch.policy.policy import load_codec
+from sdsearch.retrieval.opening import opening
 from sdsearch.runs.folder import Run
 from sdsearch.spec import Experiment
 
@@ -35,7 +36,8 @@ def inputs(*specs: BaseModel) -> Iterator[Finding]:
                 continue
             seen.add(about)
             try:
-                found = look()
+                with opening(getattr(getattr(spec, "environment", None), "patience", None)):
+                    found = look()
             except SdsearchError as error:
                 yield where, "", str(error)
             else:

@@ -3,11 +3,14 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from accelerate import Accelerator
 
 from sdsearch.contracts.credit import Probe
 from sdsearch.contracts.environment import Action
@@ -15,13 +18,17 @@ from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.envs.episode import Episode
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.errors import ComponentError, DivergedError, RetrieverUnavailable, SdsearchError
+from sdsearch.errors import CheckpointError, ComponentError, DivergedError, RetrieverUnavailable, SdsearchError
 from sdsearch.learning.credit import step_advantages
 from sdsearch.learning.culprit import culprit
+from sdsearch.learning.faults import surviving
+from sdsearch.learning.learner import Learner
+from sdsearch.learning.processes import Processes
 from sdsearch.learning.train import train
 from sdsearch.retrieval.cached import Cached
 from sdsearch.retrieval.patience import Patience
 from sdsearch.runs.checkpoint import saved
+from sdsearch.runs.folder import Run
 from sdsearch.spec import Experiment, load
 
 FAULTY = """
@@ -32,6 +39,7 @@ import numpy as np
 from faulty_helper import helped
 from sdsearch.contracts.credit import GroupCredit
 from sdsearch.contracts.environment import Reward
+from sdsearch.contracts.loss import LossOutput, Selection, Term
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.crediting.per_turn import whole
@@ -59,6 +67,20 @@ class Says(GroupCredit):
             raise {"KeyError": KeyError, "MemoryError": MemoryError, "DataError": DataError}[self.what]("no such thing")
         value = {"huge": 3e38}.get(self.what)
         return [whole(t, t.tokens[-1] % 3 - 1 if value is None else value) for t in group.kept]
+
+
+class Stumbles(Term):
+    what: str = "fine"
+    after: int = 0
+
+    def select(self, table, seed):
+        return Selection(table.token == table.token)
+
+    def loss(self, rows):
+        CALLS["term"] += 1
+        if CALLS["term"] == self.after + 1 and self.what in ("KeyError", "MemoryError"):
+            raise {"KeyError": KeyError, "MemoryError": MemoryError}[self.what]("no such thing")
+        return LossOutput(rows.logprob + (float("nan") if self.what == "blots" else 0.0), {})
 
 
 class Finds(Retriever):
@@ -126,6 +148,38 @@ def test_a_credit_that_fails_loses_nothing(faulty: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
+MANY = ("train.epochs=3", "objective.credit=[{type: faulty:Says}]")
+CRITIC = ("objective.credit=[{type: gae, lam: 0.9}]",)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "terms", "what", "after"),
+    [
+        (MANY, "clipped_pg", "KeyError", 7),  # the second of three updates of the third step
+        (MANY, "{type: kl, teacher: ema}", "MemoryError", 8),
+        (CRITIC, "clipped_pg", "KeyError", 2),  # the critic has learned from the third step
+        (MANY, "clipped_pg", "KeyError", 1),  # nothing had an average of AdamW before this step
+    ],
+)
+def test_a_step_that_fails_amid_its_updates_loses_nothing(
+    faulty: Path, overrides: tuple[str, ...], terms: str, what: str, after: int
+) -> None:
+    straight, stopped = (
+        opened(faulty, *overrides, f"name={n}", f"objective.terms=[{terms}, {{type: faulty:Stumbles, {settings}}}]")
+        for n, settings in (("a", "what: fine"), ("b", f"what: {what}, after: {after}"))
+    )
+    expected = train(straight).folder
+    sys.modules["faulty"].CALLS.clear()
+    done = after // straight.train.epochs
+    said = rf"^step {done}: `objective\.terms\.1` .* raised {what}: .* go on with --resume from .*/step_{done}$"
+    with pytest.raises(ComponentError, match=said):
+        train(stopped)
+    train(stopped, resume=True)
+    for name in ("model.safetensors", "state.safetensors"):
+        one, other = (folder / "checkpoints" / "step_4" / name for folder in (expected, stopped.folder))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
 @pytest.mark.parametrize(
     ("change", "said", "kind"),
     [
@@ -170,6 +224,54 @@ def test_gradients_that_are_not_finite_move_nothing_and_the_run_says_so(
     assert "warning: the run has learned nothing: not one update of its 2 steps was taken" in said
     before, after = (p / "model.safetensors" for p in (faulty.parent / "model", folder / "checkpoints" / "step_2"))
     assert before.read_bytes() == after.read_bytes()
+
+
+def test_a_loss_that_is_no_number_moves_nothing(faulty: Path) -> None:
+    """Its gradient may be one all the same."""
+    terms = "objective.terms=[{type: faulty:Stumbles, what: blots}]"
+    folder = train(opened(faulty, "train.steps=1", terms)).folder
+    (step,) = [m["train"] for m in Run.open(folder).metrics() if "train" in m]
+    assert step["gradient_norm"] > 0
+    assert step["applied"] == 0
+    before, after = (p / "model.safetensors" for p in (faulty.parent / "model", folder / "checkpoints" / "step_1"))
+    assert before.read_bytes() == after.read_bytes()
+
+
+@pytest.fixture
+def learner(faulty: Path) -> Learner:
+    return Learner(opened(faulty), Processes(Accelerator()))
+
+
+def test_weights_that_are_no_numbers_are_found(learner: Learner) -> None:
+    learner.sound({"gradient_norm": 1.0, "learning_rate": 1.0})
+    with torch.no_grad():
+        next(learner.policy.model.parameters()).view(-1)[0] = torch.nan
+    with pytest.raises(DivergedError, match="the largest weight is nan after an update"):
+        learner.sound({"gradient_norm": 1.0, "learning_rate": 1.0})
+
+
+def test_what_is_saved_when_a_step_fails(learner: Learner) -> None:
+    """The weights before it, where they are those; and what the disk says of that is told beside the fault."""
+    run, saves = Run.begin(learner.experiment), list[int]()
+
+    def full(step: int) -> None:
+        raise CheckpointError("no room")
+
+    def said(error: Exception, step: int, save: Callable[[int], None] = saves.append) -> str:
+        with pytest.raises(type(error)) as caught, surviving(step, run, learner, save):
+            raise error
+        return " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+
+    assert said(CheckpointError("full"), 0) == "full"
+    assert saves == []
+    assert said(SdsearchError("broken"), 0) == "step 0: broken; there is no checkpoint yet"
+    assert said(KeyError("broken"), 0) == "'broken' step 0: there is no checkpoint yet"
+    assert saves == [0, 0]
+    assert said(SdsearchError("broken"), 0, full) == "step 0: broken; and no room"
+    said(SdsearchError("broken"), 1)
+    learner.whole = False
+    said(SdsearchError("broken"), 0)
+    assert saves == [0, 0]
 
 
 def test_a_destroyed_policy_is_not_saved(faulty: Path) -> None:

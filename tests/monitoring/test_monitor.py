@@ -167,6 +167,12 @@ def test_each_term_has_its_own_warning() -> None:
     assert [n.figure for n in notices] == ["distill/entropy_gap", "distill_2/entropy_gap"]
 
 
+def test_another_phase_is_warned_of_again() -> None:
+    monitor = Monitor(Monitors(window=1))
+    lines = [{**line({"homogeneous": 1.0}), "phase": phase} for phase in (1, 1, 2, 2)]
+    assert [len(monitor.check(each)) for each in lines] == [1, 0, 1, 0]
+
+
 def test_evaluations_do_not_count() -> None:
     monitor = Monitor(Monitors(window=1))
     assert monitor.check({"step": 0, "evaluate": {"searches": 0.0}, "retrieval": {"retries": 9}}) == []

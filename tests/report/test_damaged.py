@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, Segment, Span, Trajectory, Turn, write_groups
-from sdsearch.errors import SdsearchError
+from sdsearch.errors import CheckpointError, SdsearchError
 from sdsearch.report.page import page
 from sdsearch.runs.token_columns import HintLine, read_hints, write_hints
 
@@ -85,6 +86,22 @@ def tried(path: Path, read: Callable[[], object], seed: int) -> int:
 )
 def test_a_damaged_file_is_named(run: Path, name: str, least: float) -> None:
     assert tried(run / name, lambda: page(run), len(name)) > least * TRIES
+
+
+@pytest.mark.parametrize(
+    ("rest", "what"),
+    [
+        ('"warnings": [{"limit": "l", "figure": "f", "value": 1.0}]', "warnings.0.text: Field required"),
+        ('"warnings": [{"limit": "l", "figure": "f", "value": "1", "text": "t"}]', "warnings.0.value: "),
+        ('"labels": {"d": [[1.0]]}', "labels.d.0: List should have at least 2 items"),
+    ],
+)
+def test_what_a_line_lacks_is_named(run: Path, rest: str, what: str) -> None:
+    path = run / "metrics.jsonl"
+    path.write_text(path.read_text() + f'{{"step": 3, {rest}}}\n')
+    with pytest.raises(CheckpointError, match=re.escape(what)) as caught:
+        page(run)
+    assert f"{path}:4: got " in str(caught.value)
 
 
 def test_damaged_hints_are_named(tmp_path: Path) -> None:

@@ -241,6 +241,13 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, tiny: Policy) -> N
     with pytest.raises(CheckpointError, match="weights of another model: missing"):
         checkpoint.restore(path, tiny)
     del layers[2]
+    layer = layers[1]
+    del layers[1]
+    with pytest.raises(
+        CheckpointError, match=r"weights of another model: missing \[\], unexpected \['model\.layers\.1"
+    ):
+        checkpoint.restore(path, tiny)
+    layers.append(layer)
     layers[1].mlp.up_proj = torch.nn.Linear(32, 65, bias=False)
     with pytest.raises(CheckpointError, match=r"(?s)weights of another model: .*size mismatch"):
         checkpoint.restore(path, tiny)

@@ -18,9 +18,12 @@ from sdsearch.contracts.retrieval import Retriever
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.errors import CheckpointError
 from sdsearch.learning.train import train
+from sdsearch.policy.policy import Policy
 from sdsearch.retrieval.cached import Cached
+from sdsearch.runs import checkpoint
 from sdsearch.runs.checkpoint import load as load_checkpoint
 from sdsearch.runs.folder import Run, spec_differences
+from sdsearch.runs.random_states import RandomStates
 from sdsearch.spec import Experiment, load
 
 LINES: list[dict[str, Any]] = [
@@ -78,6 +81,23 @@ def test_rewinding_keeps_what_was_recorded_up_to_a_step(run: Run) -> None:
     run.rewind(-1)
     assert run.metrics() == []
     assert trajectories(run) == set()
+
+
+def test_a_run_that_begins_anew_says_by_what_it_is_made_now(run: Run) -> None:
+    """Of one that goes on after a step, the machine and the code that made the steps before are what counts."""
+    made, anew = run.folder / "environment.json", "python"
+    for step, there in ((1, False), (0, True), (-1, True)):
+        made.write_text("{}")
+        run.rewind(step)
+        assert (anew in json.loads(made.read_text())) == there
+
+
+def test_checkpoints_that_must_have_been_written_are_missed(run: Run) -> None:
+    """Two steps are recorded; of the second the checkpoint may not have been written yet."""
+    with pytest.raises(CheckpointError, match="holds no checkpoint, and the run has recorded 2 steps"):
+        run.newest()
+    run.experiment = load(run.spec, ["train.checkpoint_every=2"])
+    assert run.newest() is None
 
 
 @pytest.mark.parametrize("torn", ['{"step": 2, "train": {"lo', '{"step": 2, "evaluate": {}}', '{"step": 1, "tr'])
@@ -211,6 +231,17 @@ def test_a_checkpoint_from_another_run_is_refused(spec: Path) -> None:
         CheckpointError, match=r'step_4 is of another spec .*: name was "small" and is "other"; seed was 0'
     ):
         train(other, resume=True)
+
+
+def test_a_checkpoint_of_another_number_of_processes_is_refused(run: Run, tiny: Policy) -> None:
+    """Each process draws its own random numbers: those of one cannot be shared out among two."""
+    states = RandomStates(tiny.device)
+    about = {"spec": run.experiment.model_dump(mode="json")}
+    path = checkpoint.save(run.checkpoints, 2, tiny, {"random_states": [states.state_dict()]}, about, 1)
+    words = rf"step_2 was made by 1 processes, got 2: (.|\n)*\n  mv {run.folder}"
+    with pytest.raises(CheckpointError, match=words):
+        run.restore(path, tiny, {}, states, 1, 2)
+    assert run.restore(path, tiny, {}, states, 0, 1)["step"] == 2
 
 
 def test_a_folder_that_cannot_be_made_is_named(spec: Path, tmp_path: Path) -> None:

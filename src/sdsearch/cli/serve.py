@@ -29,4 +29,5 @@ def serve(
         raise SpecError(f"environment.type: {environment.type} has no retriever, so that there is nothing to serve")
     from sdsearch.serving.command import serve as run
 
-    run(retriever, getattr(environment, "top_k", 3), host, port, typer.echo)
+    patience = getattr(environment, "patience", None)
+    run(retriever, getattr(environment, "top_k", 3), host, port, typer.echo, patience)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from math import inf, isfinite
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from sdsearch.learning.drift import Drift
 from sdsearch.learning.gradients import Gradients
 from sdsearch.learning.loss import StepLoss
 from sdsearch.learning.processes import Processes
+from sdsearch.learning.rollback import Rollback
 from sdsearch.learning.teachers import Teachers, score
 from sdsearch.policy.batching import table_batches
 from sdsearch.policy.critic import Critic
@@ -85,9 +87,27 @@ class Learner:
         return {"optimizer": self.optimizer, "teachers": self.teachers, **critic}
 
     def learn(
+        self,
+        groups: Sequence[Group],
+        advantages: StepAdvantages,
+        stage: Stage,
+        step: int,
+        clock: Clock,
+        undo: bool = False,
+    ) -> Learned:
+        """Learn from the groups of a step, `train.epochs` times. Critic and averaged teacher follow once.
+
+        With `undo` the weights are what they were before when any of it fails, where more than one update is taken; the
+        main process alone can save them, and keeps the copy that this needs.
+        """
+        several = self.critic is not None or self.settings.epochs > 1
+        with self.undone() if undo and several and self.processes.main else nullcontext():
+            return self.learned(groups, advantages, stage, step, clock)
+
+    def learned(
         self, groups: Sequence[Group], advantages: StepAdvantages, stage: Stage, step: int, clock: Clock
     ) -> Learned:
-        """Learn from the groups of a step, `train.epochs` times. Critic and averaged teacher follow once."""
+        """Learn from the groups of a step, see `learn`."""
         with clock.timing("train"):
             if self.critic and advantages.targets is not None:
                 self.whole = False
@@ -101,6 +121,18 @@ class Learner:
         self.teachers.follow()
         self.whole = True
         return Learned(figures, columns)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Put the weights back when what is done inside fails."""
+        optimizers = [self.optimizer, *([self.critic.optimizer] if self.critic else [])]
+        before, version = Rollback(optimizers, self.teachers.moving), self.version
+        try:
+            yield
+        except Exception:
+            before.back()
+            self.version, self.whole = version, True
+            raise
 
     def update(
         self,

@@ -102,6 +102,11 @@ class Teachers:
                 average.lerp_(new.float(), self.ema_rate)
                 shown.copy_(average)
 
+    @property
+    def moving(self) -> list[Tensor]:
+        """What `follow` moves."""
+        return [*self.averages, *self.policies["ema"].model.parameters()] if self.averages else []
+
     def state_dict(self) -> dict[str, Any]:
         """Return the weights of the copies, for a checkpoint."""
         copies = {k: p.model.state_dict() for k, p in self.policies.items() if k not in ("live", "external")}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from accelerate.utils import set_seed
@@ -13,17 +12,10 @@ from sdsearch.contracts.engine import LanguageModel
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group
 from sdsearch.core.usage import Clock, Usage
-from sdsearch.errors import (
-    CheckpointError,
-    ComponentError,
-    DivergedError,
-    RetrieverUnavailable,
-    SdsearchError,
-    SpecError,
-)
+from sdsearch.errors import SpecError
 from sdsearch.learning.columns import Columns
 from sdsearch.learning.credit import step_advantages
-from sdsearch.learning.culprit import culprit
+from sdsearch.learning.faults import surviving
 from sdsearch.learning.labels import hint_figures, measure
 from sdsearch.learning.learner import Learner, over
 from sdsearch.learning.loss import term_seed
@@ -164,7 +156,7 @@ class Trainer:
 
         Raises what `surviving` does.
         """
-        with self.surviving(number):
+        with surviving(number, self.run, self.learner, self.save):
             return self.taken(number)
 
     def taken(self, number: int) -> StepMetrics:
@@ -181,14 +173,17 @@ class Trainer:
             advantages = self.processes.attempt(lambda: step_advantages(credits, batch.groups, probe))
         labels = self.labels(batch, stage, number, probe)
         hinted = self.hint_figures(batch, stage, number, probe)
-        updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock)
-        figures = {**mean(groups), **behaviour(groups), **over(updates, source.sampled)}
+        played, retrievals = {**mean(groups), **behaviour(groups)}, self.retrievals()  # of others, before weights move
+        kept = (self.run.checkpoints / f"step_{number}").exists()
+        updates, columns = self.learner.learn(batch.groups, advantages, stage, number, batch.clock, undo=not kept)
+        figures = {**played, **over(updates, source.sampled)}
         if stage.objective.credit:
             figures |= credited(self.processes.collect(advantages.values))
             figures |= {f"zero/{name}": zero(self.processes.collect(part)) for name, part in advantages.parts.items()}
         figures |= {f"{name}/label_effect": pooled(pairs).value for name, pairs in labels.items()}
         figures |= hinted
-        return self.record(number, stage, batch, groups, figures, labels, time.perf_counter() - started, columns)
+        parts = {"train": figures, **({"labels": labels} if labels else {}), "retrieval": retrievals}
+        return self.record(number, stage, batch, groups, parts, time.perf_counter() - started, columns)
 
     def labels(self, batch: Batch, stage: Stage, step: int, probe: ModelProbe) -> Measured:
         """Measure, now and then, whether the teachers of a step read their hints; see `sdsearch.learning.labels`."""
@@ -239,8 +234,7 @@ class Trainer:
         stage: Stage,
         batch: Batch,
         groups: Sequence[Group],
-        figures: dict[str, float],
-        labels: Measured,
+        parts: StepMetrics,
         seconds: float,
         columns: Columns | None,
     ) -> StepMetrics:
@@ -250,9 +244,7 @@ class Trainer:
         metrics: StepMetrics = {
             "step": step + 1,
             **({"phase": stage.number} if stage.number else {}),
-            "train": figures,
-            **({"labels": labels} if labels else {}),
-            "retrieval": self.retrievals(),
+            **parts,
             "seconds": {**batch.clock.seconds, "step": seconds},
             "spent": self.usage.record(),
         }
@@ -267,7 +259,7 @@ class Trainer:
 
         Raises what `surviving` does.
         """
-        with self.surviving(step):
+        with surviving(step, self.run, self.learner, self.save):
             return self.evaluated(step, last)
 
     def evaluated(self, step: int, last: bool) -> str:
@@ -329,52 +321,3 @@ class Trainer:
         rewards, keep = self.run.rewards(), self.settings.keep_checkpoints
         log = self.run.figures(step)
         checkpoint.save(self.run.checkpoints, step, self.learner.policy, state, about, keep, rewards, log)
-
-    @contextmanager
-    def surviving(self, step: int) -> Iterator[None]:
-        """Save what there is after `step` steps when the next one fails, and say whose fault it is and how to go on.
-
-        Raises what was raised, and `ComponentError` in place of what a component of the spec has raised: it has its
-        name, its line in the run's spec and that of its code. What fits none of them, and so is ours, is passed on with
-        a note. A disk that refuses, and a second Ctrl-C, are passed on as they are.
-        """
-        try:
-            yield
-        except CheckpointError:
-            raise
-        except SdsearchError as error:
-            if at := culprit(error, self.experiment):
-                error.args = (f"{error} (it is {at.named(self.run.spec)})", *error.args[1:])
-            what = "the retriever" if isinstance(error, RetrieverUnavailable) else "it"
-            remedy = self.undo() if isinstance(error, DivergedError) else self.saved(step, what)
-            error.args = (f"step {step}: {error}; {remedy}", *error.args[1:])
-            raise
-        except Exception as error:
-            if at := culprit(error, self.experiment):
-                raise ComponentError(
-                    f"step {step}: {at.named(self.run.spec)} raised {type(error).__name__}: {error}, at {at.code}; "
-                    f"{self.saved(step)}",
-                    at.component,
-                ) from error
-            error.add_note(f"step {step}: {self.saved(step)}")
-            raise
-
-    def saved(self, step: int, what: str = "it") -> str:
-        """Save what there is after `step` steps, unless the weights have moved on, and say how to go on."""
-        before = self.learner.whole and self.learner.version == step * self.settings.epochs
-        if before and not (self.run.checkpoints / f"step_{step}").exists():
-            try:
-                self.save(step)
-            except CheckpointError as error:
-                return f"and {error}"
-        newest = self.run.newest()
-        return f"mend {what}, then go on with --resume from {newest}" if newest else "there is no checkpoint yet"
-
-    def undo(self) -> str:
-        """Say how to go on from before the policy was destroyed: by the same spec it would be once more."""
-        whole = self.run.best() or self.run.newest()
-        begin = f" from {whole} (--set model.name=...)" if whole else ""
-        return (
-            f"nothing of it was saved. Lower train.learning_rate, or look for an overflow in the terms' figures, and "
-            f"begin another run{begin}"
-        )

@@ -211,4 +211,6 @@ def restore(path: Path, policy: Policy) -> None:
     except RuntimeError as error:  # a tensor of another shape
         raise CheckpointError(f"{path} holds the weights of another model: {error}") from error
     if missing or unexpected:
-        raise CheckpointError(f"{path} holds the weights of another model: missing {missing}, unexpected {unexpected}")
+        raise CheckpointError(
+            f"{path} holds the weights of another model: missing {sorted(missing)}, unexpected {sorted(unexpected)}"
+        )

@@ -154,6 +154,17 @@ class StoredRun:
         return path
 
 
+class Warned(TypedDict):
+    """What a line says of a limit that was crossed; see `sdsearch.monitoring.monitor.Notice`."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    limit: str
+    figure: str
+    value: float
+    text: str
+
+
 class Line(TypedDict, total=False):
     """What a line of metrics.jsonl has to be, where it is that."""
 
@@ -166,8 +177,8 @@ class Line(TypedDict, total=False):
     retrieval: dict[str, float]
     seconds: dict[str, float]
     spent: dict[str, float]
-    labels: dict[str, list[list[float]]]
-    warnings: list[dict[str, Any]]
+    labels: dict[str, list[Annotated[list[float], Field(min_length=2, max_length=2)]]]
+    warnings: list[Warned]
 
 
 @cache

@@ -9,15 +9,25 @@ from contextlib import contextmanager
 
 from sdsearch.contracts.retrieval import Retriever
 from sdsearch.errors import ServerError
+from sdsearch.retrieval.opening import opened
+from sdsearch.retrieval.patience import Patience
 
 IDLE_SECONDS, STOP_SECONDS = 75, 10
 """How long a connection is kept for a next request, and how long after a stop requests are still answered."""
 
 
-def serve(retriever: Retriever, top_k: int, host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(
+    retriever: Retriever,
+    top_k: int,
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    patience: Patience | None = None,
+) -> None:
     """Open the retriever and answer requests until SIGTERM or Ctrl-C; then finish those that are under way.
 
-    The address is taken before the retriever is opened, which may take long, but nothing listens there until it is
+    A server of the retriever must answer within `patience` while it is opened. The address is taken before that,
+    which may take long, but nothing listens there until it is
     open: whoever is answered is answered rightly. Port 0 is any that is free. Raises `ServerError` when the address
     cannot be had or a package is missing.
     """
@@ -33,7 +43,7 @@ def serve(retriever: Retriever, top_k: int, host: str, port: int, say: Callable[
 
     with bound(host, port) as place:
         address = f"http://{f'[{host}]' if ':' in host else host}:{place.getsockname()[1]}"
-        searcher = retriever.open()
+        searcher = opened(retriever, patience)
         if connect := getattr(searcher, "connect", None):
             connect(STOP_SECONDS)
         config = uvicorn.Config(

@@ -3,12 +3,10 @@ import gc
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -410,29 +408,6 @@ def test_only_models_that_run_here_are_taken_at_the_collections_word(told: Any, 
 def test_what_a_spec_leaves_out(settings: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         Chroma(**settings)
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@pytest.fixture
-def server(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    chroma = str(Path(sys.executable).with_name("chroma"))
-    command = [chroma, "run", "--path", str(tmp_path / "served"), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield process
-    process.kill()
-    process.wait()
 
 
 def test_a_server_is_shared_and_its_outage_is_typed_and_bounded(

@@ -1,0 +1,34 @@
+"""Weights as they were before a step of several updates: one that fails amid it leaves them as if it never began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+Kept = list[tuple[Tensor, Tensor]]
+
+
+class Rollback:
+    """A copy, in the memory of the CPU, of all that optimisers move; and of other tensors that move in place."""
+
+    def __init__(self, optimizers: Sequence[Optimizer], others: Sequence[Tensor] = ()) -> None:
+        """Copy the parameters that may move, the optimisers' averages, and the others."""
+        self.optimizers = optimizers
+        moving = [p for o in optimizers for group in o.param_groups for p in group["params"] if p.requires_grad]
+        averages = [v for o in optimizers for state in o.state.values() for v in state.values()]
+        tensors = [*moving, *averages, *others]
+        self.kept: Kept = [(t, t.detach().to("cpu", copy=True)) for t in tensors if isinstance(t, Tensor)]
+        self.stepped = [set(o.state) for o in optimizers]
+
+    @torch.no_grad()
+    def back(self) -> None:
+        """Put everything back where it was: in place, as memory may be what was lacking."""
+        for optimizer, stepped in zip(self.optimizers, self.stepped, strict=True):
+            optimizer.zero_grad()
+            for parameter in set(optimizer.state) - stepped:
+                del optimizer.state[parameter]
+        for tensor, before in self.kept:
+            tensor.copy_(before)

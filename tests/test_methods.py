@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import sdsearch
+from sdsearch.config.discovery import known
+from sdsearch.contracts.loss import Term
 
 SPECS = Path(sdsearch.__file__).parent / "specs"
 TEXT = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
@@ -20,6 +22,12 @@ def test_it_has_a_row(path: Path) -> None:
 def test_every_row_names_a_spec() -> None:
     linked = re.findall(r"\(\.\./specs/([^)]+)\)", TEXT)
     assert [name for name in linked if not (SPECS / name).exists()] == []
+
+
+def test_every_term_says_what_it_is_a_mean_over() -> None:
+    lines = TEXT.partition("## What a loss is a mean over")[2].partition("\n## ")[0].splitlines()
+    named = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in lines if line.startswith("| `")]
+    assert sorted(term for row in named for term in row) == sorted(known(Term))
 
 
 def test_rows_are_whole() -> None:

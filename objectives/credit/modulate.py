@@ -70,7 +70,8 @@ class Modulate(Wrapper):
     strength: float = Field(0.5, ge=0, le=1)
     """l: the factor's part in the credit, or the most that is added; 0 is `of` alone."""
     decay_steps: int | None = Field(None, ge=1)
-    """Let the strength fall to 0 over the first so many steps of the run, in equal parts; none: it stays."""
+    """Let the strength fall to 0 over the first so many steps of the run, or of its phase, in equal parts; none: it
+    stays."""
     reach: float = Field(0.2, ge=0, le=1)
     """`rlsd`, `agent_opsd`: how far the factor can be from 1."""
     temperature: float = Field(0.02, gt=0)

@@ -21,7 +21,7 @@ from sdsearch.core.answers import correct
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.crediting.incompatible import alone
 from sdsearch.hinting.attempt import Kind, parts
-from sdsearch.hinting.wording import one_line, wording
+from sdsearch.hinting.wording import fields, one_line, wording
 
 
 class Drawn(NamedTuple):
@@ -101,7 +101,7 @@ class Hindsight(Hint):
     def twins(self) -> dict[str, Hint]:
         twins: dict[str, Hint] = {}
         turned = {"on": "flipped", "flipped": "on"}.get(self.labels)
-        if turned and self.right != self.wrong:
+        if turned and self.right != self.wrong and "label" in fields(self.line):
             twins["flipped"] = self.model_copy(update={"labels": turned})
         if self.include_self == "all":
             twins["others"] = self.model_copy(update={"include_self": "others"})

@@ -4,8 +4,8 @@ Plain self-distillation follows a teacher whose hint may mislead it as readily a
 on the sampled token is gated: g * (log p_teacher - log p), with g = sigmoid(sharpness * gap) held fixed, so that its
 gradient is -g * grad log p (2605.15155, and its code: sharpness 5, weight 0.01, the mean over all sampled tokens). With
 sharpness 0 the gate is one half everywhere, which raises whatever was sampled and is what the source's tables call
-GRPO+OPSD. Deviation: tokens without a hint are left out of the mean; the source's teacher reads skills from a library,
-ours any hint.
+GRPO+OPSD. Deviations: the mean is over all tokens of `rows` in the step that have a hint; the source's teacher reads
+skills from a library, ours any hint.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def test_by_name(hint: Hint, name: str, expected: Hint) -> None:
         (PeerSuccess(which="wrong"), "wrong", "which are: question"),
         (Placebo(hint=GoldAnswer()), "question", "which are: none"),
         (Hindsight(), "other", 'did you mean "others"'),
+        (Hindsight(line="{parts}"), "flipped", "which are: others, question"),  # the labels are not told
     ],
 )
 def test_names_of_none(hint: Hint, name: str, said: str) -> None:

@@ -14,6 +14,7 @@ from sdsearch.contracts.rollouts import Collector
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Fork, Group, read_groups, write_groups
 from sdsearch.errors import CheckpointError, DataError, RetrieverUnavailable, SpecError
+from sdsearch.learning.run_probe import opened
 from sdsearch.learning.source import Batch, Played
 from sdsearch.learning.train import train
 from sdsearch.learning.trainer import Trainer
@@ -267,6 +268,33 @@ def test_phases_have_objectives_and_sources_of_their_own(phased: Path) -> None:
     assert load(folder / "spec.yaml") == experiment.settled(1 << 14)
     checkpoints = {step: folder / "checkpoints" / f"step_{step}" / "about.json" for step in (2, 3, 5)}
     assert [json.loads(path.read_text())["phase"] for path in checkpoints.values()] == [1, 2, 2]
+
+
+STEPPED = """
+import numpy as np
+from sdsearch.contracts.credit import Advantages, Credit
+from sdsearch.core.trajectory import kept
+
+class Stepped(Credit):
+    def advantages(self, groups, probe):
+        return Advantages([np.full(t.sampled, float(probe.step)) for t in kept(groups)])
+"""
+
+
+def test_credits_count_steps_from_their_phase_too(
+    phased: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credit of the number of its step is 0 in the first step of each phase alone."""
+    (tmp_path / "stepped.py").write_text(STEPPED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    objective = "{credit: [{type: 'stepped:Stepped'}], terms: [clipped_pg]}"
+    experiment = load(phased, [f"train.phases.{i}.objective={objective}" for i in range(2)])
+    folder = train(experiment).folder
+    assert [line["train"]["zero/stepped:Stepped"] for line in metrics(folder, "train")] == [1, 0, 1, 0, 0]
+    for step, within in ((2, 2), (3, 1), (5, 3)):
+        path = folder / "checkpoints" / f"step_{step}"
+        asked = opened(experiment, frozenset(), lambda _: [], 0, path)
+        assert (asked.collector.step, asked.step) == (step, within)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

@@ -38,7 +38,7 @@ class Probe:
     """What a credit may ask. This one answers nothing: it stands where only rollouts and rewards are at hand."""
 
     step: int = 0
-    """The step, counted from 0."""
+    """The step, counted from 0: from the beginning of its phase, in a run that has phases."""
     seed: int = 0
     """Of this step."""
 

@@ -17,15 +17,20 @@ def wording(*names: str) -> AfterValidator:
 
     def check(text: str) -> str:
         try:
-            fields = {name for _, name, *_ in Formatter().parse(text) if name is not None}
+            found = fields(text)
         except ValueError as error:
             raise ValueError(f"got {text!r}: {error}; write a brace that is meant as one twice") from error
-        if not fields or not fields <= set(names):
+        if not found or not found <= set(names):
             expected = " and ".join(f"{{{name}}}" for name in names)
             raise ValueError(f"got {text!r}, expected a text that holds {expected} and no other name in braces")
         return text
 
     return AfterValidator(check)
+
+
+def fields(text: str) -> set[str]:
+    """Return the names in braces of a template. Raises `ValueError` for braces that do not fit."""
+    return {name for _, name, *_ in Formatter().parse(text) if name is not None}
 
 
 def one_line(text: str) -> str:

@@ -33,11 +33,15 @@ class ModelProbe(Probe):
         budget: int,
         critic: Critic | None = None,
         processes: Processes | None = None,
+        first: int = 0,
     ) -> None:
-        """Take a step's collector, its protocol and weights, tokens per micro-batch, and all processes."""
+        """Take a step's collector, its protocol and weights, tokens per micro-batch, and all processes.
+
+        `first` is the step with which its phase began, from which a credit counts.
+        """
         self.collector, self.grammar, self.weights, self.budget = collector, grammar, weights, budget
         self.critic, self.processes = critic, processes
-        self.step, self.seed = collector.step, collector.seed
+        self.step, self.seed = collector.step - first, collector.seed
 
     @property
     def clock(self) -> Clock:

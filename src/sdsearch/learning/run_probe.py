@@ -59,4 +59,5 @@ def opened(
         lot,
         at_once=episodes_at_once(learner.policy, model.context),
     )
-    return RunProbe(play, grammar, learner.teachers, learner.tokens_per_batch, learner.critic)
+    first = experiment.stage(max(0, play.step - 1)).first if path else 0
+    return RunProbe(play, grammar, learner.teachers, learner.tokens_per_batch, learner.critic, first=first)

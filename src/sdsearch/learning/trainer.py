@@ -168,7 +168,7 @@ class Trainer:
         groups, dropped = self.processes.collect(batch.groups), self.processes.collect(batch.dropped)
         if source.sampled:
             bearable([*groups, *dropped], self.settings.max_outage_rate)
-        credits, probe = stage.objective.credit, self.probe(batch.collector)
+        credits, probe = stage.objective.credit, self.probe(batch.collector, stage.first)
         with batch.clock.around("credit"):
             advantages = self.processes.attempt(lambda: step_advantages(credits, batch.groups, probe))
         labels = self.labels(batch, stage, number, probe)
@@ -223,10 +223,11 @@ class Trainer:
         seed_of_step = step_seed(seed, step)
         return EpisodeCollector(self.env_factory, self.session, lot(0), settings.group, seed_of_step, step, lot)
 
-    def probe(self, collector: EpisodeCollector) -> ModelProbe:
-        """Return what the credits of a step may ask."""
-        grammar, budget = self.experiment.environment.grammar, self.learner.tokens_per_batch
-        return ModelProbe(collector, grammar, self.learner.teachers, budget, self.learner.critic, self.processes)
+    def probe(self, collector: EpisodeCollector, first: int) -> ModelProbe:
+        """Return what the credits of a step may ask, in the phase that began with step `first`."""
+        grammar, learner = self.experiment.environment.grammar, self.learner
+        budget = learner.tokens_per_batch
+        return ModelProbe(collector, grammar, learner.teachers, budget, learner.critic, self.processes, first)
 
     def record(
         self,

@@ -8,6 +8,9 @@ With --ratios only three ratios, each of two things measured in turn in this pro
 processes do not count: an index against its embedder, a batch of queries against single ones, and bm25s against bm25 on
 generated passages. --passages and --words say how many; 0 leaves out the first two, or the last. What is imported and
 loaded once does not count.
+
+With --graph only what sizes of Chroma's graph cost, in processor time, and what it misses with them: 400,64,800 are 400
+candidates, 64 links and 800 candidates in a search.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import torch
 from indexing import passages as generated
 from pydantic import TypeAdapter
+from query_kinds import QUERIES, sample
 
 from sdsearch.contracts.data import Corpus
 from sdsearch.contracts.retrieval import Embedder, Retriever, Searcher
@@ -159,6 +164,38 @@ def vector_ratios(embedder: Embedder, count: int) -> None:
     print(f"a batch: {single / batch:.1f} x")
 
 
+def graphs(embedder: Embedder, corpus: AtlasPassages, every: Sequence[str]) -> None:
+    """Print how long Chroma takes to place the passages, and how many queries then miss one of the exact best three."""
+    import chromadb  # noqa: F401
+
+    hops = list(dict.fromkeys(hop.query for q in AtlasQuestions(split="test").questions() for hop in q.hops))[:1024]
+    dice, others = Random(0), set[str]()
+    for _, questions in sample(30):
+        others |= {asks(q, i, dice) for q in questions for asks in QUERIES.values() for i in range(len(q.hops))}
+    queries = hops + sorted(others - set(hops))
+    with tempfile.TemporaryDirectory() as folder:
+        true = Exact(corpus=corpus, embedder=embedder, path=Path(folder)).open().search(queries, K)
+        loaded = spent(embedder.open)
+        for each in every:
+            candidates, links, search = map(int, each.split(","))
+            chroma = Chroma(
+                corpus=corpus,
+                embedder=embedder,
+                path=Path(folder),
+                ef_construction=candidates,
+                max_neighbors=links,
+                ef_search=search,
+            )
+            seconds = spent(chroma.open) - loaded
+            found = chroma.open().search(queries, K)
+            missed = [a[-1].score < b[-1].score - 2e-6 for a, b in zip(found, true, strict=True)]
+            asked, of_hops = len(queries) - len(hops), sum(missed[: len(hops)])
+            print(f"{each}: placed in {seconds:.1f} s of processor time", flush=True)
+            print(
+                f"  miss one of the best {K}: {of_hops} of {len(hops)} hops, {sum(missed) - of_hops} of {asked} others"
+            )
+
+
 def word_ratio(words: int) -> None:
     """Print how much faster bm25s answers than bm25."""
     made = Made(count=words)
@@ -179,6 +216,7 @@ def main() -> None:
     parser.add_argument("--countries", type=int, default=None, help="of the atlas; by default all")
     parser.add_argument("--only-http", action="store_true", help="nothing but the price of a server")
     parser.add_argument("--ratios", action="store_true")
+    parser.add_argument("--graph", nargs="+", metavar="EF_CONSTRUCTION,MAX_NEIGHBORS,EF_SEARCH", help="only Chroma's")
     parser.add_argument("--passages", type=int, default=2048, help="embedded for the first two ratios")
     parser.add_argument("--words", type=int, default=200_000, help="generated passages for the last ratio")
     given = parser.parse_args()
@@ -191,6 +229,9 @@ def main() -> None:
             word_ratio(given.words)
         return
     corpus = AtlasPassages(countries=given.countries)
+    if given.graph:
+        graphs(embedder, corpus, given.graph)
+        return
     hops: list[Hop] = [hop for q in AtlasQuestions(split="test").questions() for hop in q.hops]
     hops = list({hop.query: hop for hop in hops}.values())
     queries = [hop.query for hop in hops][: BATCH * max(REPEAT, 16)]

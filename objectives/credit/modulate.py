@@ -92,6 +92,11 @@ class Modulate(Wrapper):
         ]
         if idle:
             raise ValueError(f"got {', '.join(idle)}, which form: {self.form} has no use for")
+        if self.form == "rlcsd" and 0 < self.strength <= self.threshold:
+            raise ValueError(
+                f"got strength: {self.strength} and threshold: {self.threshold}: no more than the strength is ever "
+                "added, so that nothing would be: expected a lower threshold"
+            )
         if self.against is None:
             if self.form == "rlcsd":
                 raise ValueError("form: rlcsd is a contrast of two hints: name a twin, such as `against: wrong`")

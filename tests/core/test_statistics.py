@@ -57,6 +57,14 @@ def test_it_covers_what_it_says_with_many_seeds() -> None:
     assert 52 <= hits < 60
 
 
+@pytest.mark.parametrize(("count", "coverage"), [(3, 0.75), (5, 0.9375)])
+def test_the_coverage_of_a_median_with_few_seeds(count: int, coverage: float) -> None:
+    """From the least to the greatest, which misses where all seeds fall on one side of the true median."""
+    values = [float(i * i) for i in range(count)]
+    assert estimate(values, np.median)[1:] == (0.0, values[-1])
+    assert 1 - 2 * 0.5**count == coverage
+
+
 def test_a_ratio_by_hand() -> None:
     # 8 / 4 = 2; residuals 1 - 2, 4 - 4, 3 - 2: their squares sum to 2, times 3 / 2, over 4 squared; t of 2 is 4.303.
     value, low, high = ratio([1.0, 4.0, 3.0], [1.0, 2.0, 1.0])

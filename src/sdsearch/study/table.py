@@ -21,8 +21,9 @@ figures vary with the seed of training, not how they would with other questions,
 own. p: of a paired t test, adjusted for the {{count}} comparisons with {{reference}} (Holm), each figure by itself."""
 TARGETS = f"""\
 The median over seeds of the first evaluation that was as good, with a percentile bootstrap interval ({RESAMPLES:,}
-resamples), which is too narrow with a handful of seeds. A seed that never was is censored: it counts as later
-than all others; where the median or an end of its interval falls on such a seed, it is "not in" what the arm had."""
+resamples), which with few seeds reaches from the least to the greatest and covers 75 % with three of them, 94 % with
+five. A seed that never was is censored: it counts as later than all others; where the median or an end of its interval
+falls on such a seed, it is "not in" what the arm had."""
 
 
 def document(comparison: Comparison) -> str:

@@ -279,6 +279,7 @@ def twin_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "said"),
     [
         ("form: rlcsd", "form: rlcsd is a contrast of two hints: name a twin, such as `against: wrong`"),
+        ("form: rlcsd, against: flipped, strength: 0.02", "got strength: 0.02 and threshold: 0.02: no more than"),
         ("temperature: 1", "got temperature: 1.0, which form: rlsd has no use for"),
         (
             "form: agent_opsd, means: one, threshold: 0.1",

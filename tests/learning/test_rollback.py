@@ -1,7 +1,9 @@
 """What a step has moved is put back, bit for bit and in its place."""
 
+import pytest
 import torch
 
+from sdsearch.learning import rollback
 from sdsearch.learning.rollback import Rollback
 
 
@@ -33,3 +35,12 @@ def test_everything_goes_back() -> None:
     assert late not in optimizer.state  # as it was: it had taken no step yet
     assert {k: v.tolist() for k, v in optimizer.state[one].items()} == {k: v.tolist() for k, v in state.items()}
     assert one.grad is None
+
+
+@pytest.mark.parametrize(("free", "fits"), [(48, True), (47, False)])
+def test_a_copy_that_takes_much_of_the_memory_is_not_made(
+    free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback, "free", lambda _: free)
+    # One number of four bytes, and the two averages of AdamW: twelve bytes, a quarter of 48.
+    assert Rollback.fits([torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])]) is fits

@@ -86,6 +86,11 @@ class Learner:
         critic: dict[str, Stateful] = {"critic": self.critic} if self.critic else {}
         return {"optimizer": self.optimizer, "teachers": self.teachers, **critic}
 
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """The policy's, and the critic's where there is one."""
+        return [self.optimizer, *([self.critic.optimizer] if self.critic else [])]
+
     def learn(
         self,
         groups: Sequence[Group],
@@ -98,10 +103,11 @@ class Learner:
         """Learn from the groups of a step, `train.epochs` times. Critic and averaged teacher follow once.
 
         With `undo` the weights are what they were before when any of it fails, where more than one update is taken; the
-        main process alone can save them, and keeps the copy that this needs.
+        main process alone can save them, and keeps the copy that this needs, where its memory holds that.
         """
         several = self.critic is not None or self.settings.epochs > 1
-        with self.undone() if undo and several and self.processes.main else nullcontext():
+        undo = undo and several and self.processes.main and Rollback.fits(self.optimizers)
+        with self.undone() if undo else nullcontext():
             return self.learned(groups, advantages, stage, step, clock)
 
     def learned(
@@ -125,8 +131,7 @@ class Learner:
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Put the weights back when what is done inside fails."""
-        optimizers = [self.optimizer, *([self.critic.optimizer] if self.critic else [])]
-        before, version = Rollback(optimizers, self.teachers.moving), self.version
+        before, version = Rollback(self.optimizers, self.teachers.moving), self.version
         try:
             yield
         except Exception:

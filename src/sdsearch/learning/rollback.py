@@ -21,7 +21,7 @@ class Rollback:
         """Say whether the copy takes a small part of the memory: a large model's would cost more than it saves."""
         weights = [p for o in optimizers for group in o.param_groups for p in group["params"] if p.requires_grad]
         taken = OPTIMISER * sum(p.numel() * p.element_size() for p in weights)
-        return taken <= SHARE * free(torch.device("cpu"))
+        return bool(taken <= SHARE * free(torch.device("cpu")))
 
     def __init__(self, optimizers: Sequence[Optimizer], others: Sequence[Tensor] = ()) -> None:
         """Copy the parameters that may move, the optimisers' averages, and the others."""

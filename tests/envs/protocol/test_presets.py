@@ -183,11 +183,11 @@ def test_an_outage_before_the_first_turn_ends_the_episode_with_its_first_action(
     shown, info = env.reset()
     assert (shown, info["outage"]) == (env.episode.prompt, "shut")
     state = env.state()
-    for _ in range(2):
-        text, reward, terminated, truncated, info = env.step("<answer> Paris </answer>")
+    for action, turn in (("<answer> Paris </answer>", Turn("answer", "Paris")), ("hm", Turn("invalid", "no action"))):
+        text, reward, terminated, truncated, info = env.step(action)
         assert (text, reward, terminated, truncated) == ("", 0, False, True)
         assert (info["stop_reason"], info["outage"]) == ("retriever_unavailable", "shut")
-        assert info["turns"] == (Turn("answer", "Paris"),)
+        assert info["turns"] == (turn,)
         env.restore(state)
     env.episode.close("context_full")
     assert env.episode.stop_reason == "retriever_unavailable"

@@ -451,6 +451,22 @@ def test_a_server_that_stops_answering_while_it_is_opened(
     os.kill(server.pid, signal.SIGCONT)
 
 
+def test_a_server_that_stops_answering_while_its_index_is_filled(
+    corpus: JsonlPassages, port: int, server: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = Chroma._created
+
+    def stopping(self: Chroma, client: Any, name: str, facts: Any) -> Any:
+        made = created(self, client, name, facts)
+        os.kill(server.pid, signal.SIGSTOP)
+        return made
+
+    monkeypatch.setattr(Chroma, "_created", stopping)
+    with pytest.raises(RetrieverUnavailable, match=r"did not answer within 3 s while it was opened"):
+        opened(Chroma(corpus=corpus, embedder=Hashing(), host="127.0.0.1", port=port), Patience(seconds=3))
+    os.kill(server.pid, signal.SIGCONT)
+
+
 def test_an_existing_collection_of_a_server(corpus: JsonlPassages, port: int, server: subprocess.Popen[bytes]) -> None:
     other = chromadb.HttpClient("127.0.0.1", port, settings=Settings(anonymized_telemetry=False))
     docs = other.create_collection("docs", embedding_function=None, metadata={"hnsw:space": "cosine"})

@@ -276,12 +276,12 @@ def watched() -> Iterator[None]:
         noted()["sequences"].append(len(prompts))
         return logits(self, prompts, rest, positions)
 
-    def learning(self: Learner, groups: Any, advantages: Any, *more: Any) -> Any:
+    def learning(self: Learner, groups: Any, advantages: Any, *more: Any, **named: Any) -> Any:
         noted()["torch"].append(torch.initial_seed())
         noted()["advantages"] += [float(values[0]) for values in advantages.values]
         twins = [self.policy, *(p for kind, p in self.teachers.policies.items() if kind == "ema")]
         before = [twin.head.weight.detach().clone() for twin in twins]
-        learned = learn(self, groups, advantages, *more)
+        learned = learn(self, groups, advantages, *more, **named)
         policy, *average = (float((t.head.weight - b).detach().norm()) for t, b in zip(twins, before, strict=True))
         noted()["followed"] += [moved / policy for moved in average]
         return learned

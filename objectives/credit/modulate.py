@@ -76,7 +76,7 @@ class Modulate(Wrapper):
     """`rlsd`, `agent_opsd`: how far the factor can be from 1."""
     temperature: float = Field(0.02, gt=0)
     """`rlcsd`: the gap, in nats, at which about three quarters of the most are added (tanh 1)."""
-    threshold: float = Field(0.02, ge=0)
+    threshold: float = Field(0.02, ge=0, lt=1)
     """`rlcsd`: less than this is not added."""
     means: Literal["two", "one"] = "two"
     """`rlcsd`: the mean over changed tokens plus that over the others, or one mean over all of them."""

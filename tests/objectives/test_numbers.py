@@ -39,7 +39,7 @@ TABLE = """
     credit   modulate           decay_steps     none   [1, inf)
     credit   modulate           reach           0.2    [0, 1]
     credit   modulate           temperature     0.02   (0, inf)
-    credit   modulate           threshold       0.02   [0, inf)
+    credit   modulate           threshold       0.02   [0, 1)
     credit   modulate           memory          0.95   [0, 1]
     credit   mt_grpo            coefficient     1      [0, inf)
     credit   mt_grpo            gamma           1      (0, 1]
@@ -100,7 +100,7 @@ NEEDED: dict[str, dict[str, object]] = {
     "Distill": {"hint": "hindsight"},
     "GatedGap": {"hint": "hindsight"},
     "Modulate.temperature": {"form": "rlcsd", "against": "flipped"},
-    "Modulate.threshold": {"form": "rlcsd", "against": "flipped"},
+    "Modulate.threshold": {"form": "rlcsd", "against": "flipped", "strength": 1},
     "Modulate.memory": {"form": "agent_opsd"},
 }
 """Other settings that a component, or a field of it, cannot be without."""

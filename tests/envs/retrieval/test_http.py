@@ -337,7 +337,7 @@ def test_patience_bounds_the_opening_and_each_request(server: Server, nobody: st
     slow = threading.Event()
     server.answers = lambda asked: (200, b"{}") if slow.wait(5) else (500, b"")
     begun = time.monotonic()
-    with pytest.raises(RetrieverUnavailable, match=r"did not answer within 0\.2 s .*gave up after 3 attempts"):
+    with pytest.raises(RetrieverUnavailable, match=r"did not answer within 0\.2 s.*gave up after 3 attempts"):
         Cached.opened(Http(url=server.url), patience)
     assert time.monotonic() - begun < 3
     slow.set()

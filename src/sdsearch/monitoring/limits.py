@@ -16,7 +16,7 @@ class Monitors(Settings):
     gradients_every: int = Field(20, ge=0)
     """Steps between measurements of each term's gradient norm, the first step included; 0: none. A measurement takes
     one more backward pass, and room for one more gradient, per term; with a single term it is free."""
-    labels_every: int = Field(5, ge=0)
+    labels_every: int = Field(4, ge=0)
     """Steps between measurements of whether the teacher reads its hint (`<term>/label_effect`), the first step
     included; 0: none."""
     labels_groups: int = Field(4, ge=1)

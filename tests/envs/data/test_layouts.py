@@ -343,7 +343,11 @@ def test_a_sample_has_its_own_paragraphs(tmp_path: Path) -> None:
         ),
         (b'[{"title": "t", "text": "x"}]', r"set\.json:1 \(record 1\): got passages .*expected questions"),
         (b'[{"prompt": "q", "gold": "x"}]', r"got the fields prompt, gold, expected .*type: table, fields"),
-        (b"[" * 3000 + b"]" * 3000, r"set\.json:1 \(record 1\): got .*recursion"),
+        (b"[" * 3000 + b"]" * 3000, r"set\.json:1 \(record 1\): got .*nested too deeply"),
+        (
+            b'{"question": "q", "answer": "x"}\n{"a":' + b"[" * 3000 + b"]" * 3000 + b"}\n",
+            r":2: got .*nested too deeply",
+        ),
         (b'[\n{"question": "q",\n"answer": "x"}\n{"a": 1}]', r"set\.json:4: got '\{' after record 1, expected a comma"),
         (b'[{"question": "q", "answer": "x"}, {"ques', r"set\.json:1 \(record 2\): got .*is it whole\?"),
         (b'[{"question": "q", "answer": "x"}', r"set\.json:1: got the end of the file after record 1"),

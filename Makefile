@@ -31,9 +31,9 @@ bench: $(READY)
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutants.py
 
-# Damaged and hostile files of data and of runs, fifty times as many as the suite tries.
+# Damaged and hostile specs, files of data and of runs, fifty times as many as the suite tries.
 fuzz: $(READY)
-	OMP_NUM_THREADS=1 SDSEARCH_FUZZ=30000 $(BIN)/pytest -q tests/envs/data/test_fuzz.py tests/report/test_damaged.py
+	OMP_NUM_THREADS=1 SDSEARCH_FUZZ=30000 $(BIN)/pytest -q tests/test_hostile.py tests/envs/data/test_fuzz.py tests/report/test_damaged.py
 
 # Slow: kills, two processes in one folder, failing parts and damaged files, with counts.
 attack: $(READY)

@@ -144,7 +144,8 @@ def test_bases_share_one_size(folder: Path) -> None:
     assert attack(folder, "base: b3.yaml") == ""
 
 
-fuzz = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TRIES = int(os.environ.get("SDSEARCH_FUZZ", "600")) // 10
+fuzz = settings(deadline=None, max_examples=TRIES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fuzz

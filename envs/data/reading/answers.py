@@ -14,8 +14,15 @@ from typing import Any, NamedTuple
 SPLIT = "<|answer_split|>"
 """What DeepResearcher and IGPO put between the answers of a record."""
 TEXT = r"""(?:"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')"""
-TEXTS = re.compile(rf"(?:array\()?[\[(]\s*(?:{TEXT}[\s,]*+)+[\])](?:, dtype=object\))?")
-"""A list or tuple of quoted texts as Python or numpy prints it; numpy leaves the commas out."""
+WORDS: dict[str, Any] = {
+    **dict.fromkeys(("None", "null"), None),
+    **dict.fromkeys(("nan", "NaN"), math.nan),
+    **{"inf": math.inf, "True": True, "False": False},
+}
+"""What may stand in a list beside texts, and is no literal or reads otherwise in JSON."""
+ITEM = rf"{TEXT}|\b(?:{'|'.join(WORDS)})\b|-?\d[\d.]*+"
+ITEMS = re.compile(rf"(?:array\()?[\[(](?:[\s,\[\]()]++|array\(|dtype=object\)|{ITEM})*+(?<=[\])])")
+"""A list or tuple as Python or numpy prints it, perhaps with lists in it; numpy leaves the commas out."""
 NUMBERS = re.compile(r"\[\s*-?\d[\d.eE+-]*(?:\s*,\s*-?\d[\d.eE+-]*)*\s*\]")
 
 
@@ -122,12 +129,12 @@ def listed(text: str) -> list[Any] | None:
         except (ValueError, RecursionError):
             pass
         else:
-            texts = isinstance(value, list) and (not value or any(isinstance(v, str) for v in value))
-            return value if texts else None
-    if not TEXTS.fullmatch(text) or (text[0] == "(" and "," not in text):
+            items = list(_singles(value))
+            return items if not value or any(isinstance(item, str) for item in items) else None
+    if not ITEMS.fullmatch(text) or not re.search(TEXT, text) or (text[0] == "(" and "," not in text):
         return None
     try:
-        return [str(literal_eval(quoted)) for quoted in re.findall(TEXT, text)]
+        return [WORDS[item] if item in WORDS else literal_eval(item) for item in re.findall(ITEM, text)]
     except (ValueError, SyntaxError):
         return None
 

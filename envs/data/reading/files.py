@@ -146,8 +146,12 @@ def line_record(path: Path, line: int, number: int, raw: bytes | str) -> Record:
         if SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}:{line}: got {raw[:60]!r} ({error}), expected a JSON object") from error
+        raise DataError(f"{path}:{line}: got {raw[:60]!r} ({_reason(error)}), expected a JSON object") from error
     return _object(f"{path}:{line}", number, value, text)
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _object(place: str, number: int, value: Any, text: str) -> Record:
@@ -216,7 +220,7 @@ class Scanner:
             if SURROGATE.search(text):
                 json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", str(error))
+            reason = getattr(error, "msg", _reason(error))
             cut = (
                 "; the file ends there: is it whole?"
                 if len(self.text) - start < 100 or "Unterminated" in reason

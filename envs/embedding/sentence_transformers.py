@@ -53,6 +53,31 @@ class SentenceTransformers(Embedder):
     trust_remote_code: bool = False
     """Run code that comes with a model from the hub."""
 
+    def inspect(self) -> str | None:
+        """Say where the model is: in a folder, in the cache of the hub, or still to be fetched; nothing is loaded.
+
+        Raises `ModelError` for a folder that holds none, and for one of the hub that may not be fetched and is not
+        there.
+        """
+        from huggingface_hub import try_to_load_from_cache
+
+        folder = Path(self.model)
+        if folder.is_absolute():
+            if not any((folder / name).is_file() for name in ("config.json", "modules.json")):
+                raise ModelError(
+                    f"the embedding model {self.model!r} is no folder with a config.json or modules.json, expected one "
+                    "in the layout of sentence-transformers; `type: minilm` needs no download"
+                )
+            return f"a model in {folder}"
+        if isinstance(try_to_load_from_cache(self.model, "config.json", revision=self.revision), str):
+            return f"{self.model} is in the local cache"
+        if self.local_files_only:
+            raise ModelError(
+                f"the embedding model {self.model!r} is not in the local cache, and `local_files_only` forbids to "
+                "fetch it; `type: minilm` needs no download"
+            )
+        return f"{self.model} is not on this machine: it is fetched from the hub when it is opened"
+
     def open(self) -> SentenceEncoder:
         """Load the model. Raises `ModelError` when it cannot be loaded."""
         card = card_of(self.model)

@@ -138,6 +138,16 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
         SentenceTransformers(model=str(tmp_path / "none"), device="cpu", local_files_only=True).open()
 
 
+def test_where_a_model_is_is_told_before_it_is_opened(tmp_path: Path) -> None:
+    assert SentenceTransformers(model=FOLDER).inspect() == f"a model in {FOLDER}"
+    with pytest.raises(ModelError, match=r"is no folder with a config\.json or modules\.json"):
+        SentenceTransformers(model=str(tmp_path)).inspect()
+    told = SentenceTransformers(model="nobody/has-this").inspect()
+    assert told == "nobody/has-this is not on this machine: it is fetched from the hub when it is opened"
+    with pytest.raises(ModelError, match="not in the local cache, and `local_files_only` forbids"):
+        SentenceTransformers(model="nobody/has-this", local_files_only=True).inspect()
+
+
 def test_a_device_that_is_not_there_is_told() -> None:
     with pytest.raises(ModelError, match="on device 'nonsense'"):
         SentenceTransformers(model=FOLDER, device="nonsense").open()

@@ -39,16 +39,12 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.keys, self.values = self.spare[0][:, :, :total], self.spare[1][:, :, :total]
         return self.keys, self.values
 
-    def take(self, index: Tensor) -> None:
-        """Keep rows `index` [B'] in that order."""
-        assert self.keys is not None
-        assert self.values is not None
-        self.keys, self.values, self.spare = self.keys[index], self.values[index], None
-
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep rows `indices`, as `take` does."""
+        """Keep rows `indices` [B'] in that order."""
         if self.is_initialized:
-            self.take(indices)
+            assert self.keys is not None
+            assert self.values is not None
+            self.keys, self.values, self.spare = self.keys[indices], self.values[indices], None
 
     def take_in(self, other: GrowingLayer, index: Tensor, before: int) -> None:
         """Append what rows `index` [B'] of this layer, held by `other`, have beyond the place `before`."""
@@ -97,7 +93,7 @@ class Context:
             return
         chosen = torch.tensor(list(index), device=self.policy.device)
         for layer in self._filled():
-            layer.take(chosen)
+            layer.batch_select_indices(chosen)
         self.mask = self.mask[chosen]
 
     def extend(self, added: Sequence[Sequence[int]]) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+
 
 class SdsearchError(Exception):
     """Base of all our errors: the command line prints its message without a traceback."""
@@ -70,3 +73,31 @@ class StudyError(SdsearchError):
 
 class ServerError(SdsearchError):
     """A server cannot be started: its address is taken, or a package is missing."""
+
+
+ADVICE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files",
+    errno.EACCES: "give permission to write there",
+    errno.EPERM: "give permission to write there",
+    errno.EROFS: "make the disk writable",
+    errno.EMFILE: "let a process open more files (ulimit -n)",
+    errno.ENFILE: "let the machine open more files",
+    errno.EIO: "have the disk looked after, which fails",
+    errno.ENAMETOOLONG: "take a shorter name",
+    errno.EEXIST: "move away what lies in its place",
+    errno.ENOTDIR: "move away what lies in its place",
+    errno.EISDIR: "move away what lies in its place",
+}
+"""What to do about what a disk said."""
+
+
+def advice(error: Exception) -> str:
+    """Return what to do about a file that could not be written, as an order.
+
+    Only what the error itself says is advised: a library in Rust ends its texts with "(os error 28)".
+    """
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    code = error.errno if isinstance(error, OSError) and error.errno else int(told[1]) if told else 0
+    return ADVICE.get(code, "put right what it says")

@@ -159,4 +159,8 @@ def test_true_is_true_where_it_is_meant(tmp_path: Path) -> None:
 
     (tmp_path / "x.yaml").write_text("greedy: false\n")
     assert load_as(Evaluate, tmp_path / "x.yaml").greedy is False
+    for number in ("0", "1", "1.0"):
+        (tmp_path / "x.yaml").write_text(f"greedy: {number}\n")
+        with pytest.raises(SpecError, match=rf"x\.yaml:1:\d+: greedy: got {number}, expected true or false$"):
+            load_as(Evaluate, tmp_path / "x.yaml")
     assert issubclass(Component, Settings)

@@ -78,13 +78,23 @@ def test_what_says_what_it_is_may_be_damaged_too(tmp_path: Path, content: bytes)
     kept(place, FACTS, refused)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_a_disk_that_does_not_take_it(tmp_path: Path, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EROFS, "make the disk writable"),
+        (errno.EACCES, "give permission to write there"),
+        (errno.ENOTDIR, "move away what lies in its place"),
+        (errno.EBADMSG, "put right what it says"),
+    ],
+)
+def test_a_disk_that_does_not_take_it(tmp_path: Path, code: int, advice: str) -> None:
     def full(into: Path) -> None:
         (into / "part").write_bytes(b"so far")
         raise OSError(code, os.strerror(code))
 
-    with pytest.raises(IndexUnwritable, match=rf"index cannot be written \({os.strerror(code)}\): make room"):
+    with pytest.raises(IndexUnwritable, match=rf"index cannot be written \({os.strerror(code)}\): {advice}, or"):
         kept(tmp_path / "index", FACTS, full)
     assert not (tmp_path / "index").exists()
     seen: list[bytes] = []

@@ -179,16 +179,19 @@ def limit(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disk", "exhaust", "why"), [(full, fill, "No space left"), (limited, limit, "File too large")]
+    ("disk", "exhaust", "why", "advice"),
+    [(full, fill, "No space left", "make room"), (limited, limit, "File too large", "allow larger files")],
 )
 def test_a_disk_that_refuses_costs_nothing(
-    tmp_path: Path, tiny: Policy, disk: Disk, exhaust: Callable[[Path], None], why: str
+    tmp_path: Path, tiny: Policy, disk: Disk, exhaust: Callable[[Path], None], why: str, advice: str
 ) -> None:
     folder = tmp_path / "disk"
     with disk(folder):
         save(folder, 1, tiny)
         exhaust(folder)
-        with pytest.raises(CheckpointError, match=rf"step_2 could not be written: .*{why}.*Earlier checkpoints are un"):
+        with pytest.raises(
+            CheckpointError, match=rf"step_2 could not be written: .*{why}.*Earlier checkpoints are .*: {advice}"
+        ):
             save(folder, 2, tiny, keep=1)
         assert [n for n in names(folder) if n != "ballast"] == ["step_1"]
         checkpoint.load(folder / "step_1")
@@ -217,7 +220,9 @@ def test_a_folder_that_may_not_be_written_is_named(tiny: Policy) -> None:
         save(folder, 1, tiny)
         folder.chmod(0o555)
         drop()
-        with pytest.raises(CheckpointError, match=r"step_2 could not be written: .*Permission denied.* permission to"):
+        with pytest.raises(
+            CheckpointError, match=r"step_2 could not be written: .*Permission denied.* give permission to"
+        ):
             save(folder, 2, tiny)
         os.seteuid(os.getuid())
         assert names(folder) == ["step_1"]

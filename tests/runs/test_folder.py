@@ -120,7 +120,7 @@ def test_a_full_disk_is_named_and_costs_one_line(run: Run, tmp_path: Path) -> No
     try:
         small = Run(disk / "0", run.experiment)
         shutil.copytree(run.folder, small.folder)
-        with pytest.raises(CheckpointError, match=r"disk/0 cannot be used: .*No space left.* room .*--resume"):
+        with pytest.raises(CheckpointError, match=r"disk/0 cannot be used: .*No space left.* room, then --resume"):
             for i in range(100):
                 small.record({"step": 3, "number": i, "text": "x" * 9000})
         with pytest.raises(CheckpointError, match="No space left"):

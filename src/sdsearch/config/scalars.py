@@ -117,6 +117,8 @@ class Kinds(NamedTuple):
 
     numbers: frozenset[type]
     """int, float or both, unless it takes `true` as well."""
+    flag: bool
+    """Whether it takes `true` and `false`, and no number."""
     bounded_above: bool
     bounded_below: bool
     """Whether it says itself which numbers are too large, or too small."""
@@ -133,10 +135,11 @@ def kinds(model: type[BaseModel], name: str) -> Kinds:
     field = model.model_fields[name]
     leaves, bounds = list(_leaves(field.annotation)), [*field.metadata, *_marks(field.annotation)]
     numbers = frozenset[type]() if {bool, Any} & set(leaves) else frozenset({int, float} & set(leaves))
+    flag = bool in leaves and not {int, float, Any} & set(leaves)
     here = any(isinstance(mark, Here) for mark in field.metadata)
     above = any(isinstance(mark, Le | Lt) for mark in bounds)
     below = any(isinstance(mark, Ge | Gt) for mark in bounds)
-    return Kinds(numbers, above, below, Path in leaves, here, dict in leaves)
+    return Kinds(numbers, flag, above, below, Path in leaves, here, dict in leaves)
 
 
 def _marks(annotation: Any) -> Iterator[Any]:
@@ -164,9 +167,11 @@ def _leaves(annotation: Any) -> Iterator[Any]:
 def read(kind: Kinds, value: Any) -> Any:
     """Return the value of a field as pydantic should see it.
 
-    Raises what pydantic raises, for `true` where a number is expected and for a number beyond `MOST`, and `ValueError`
-    for a path with a variable that does not exist.
+    Raises what pydantic raises, for `true` where a number is expected or the other way round and for a number beyond
+    `MOST`, and `ValueError` for a path with a variable that does not exist.
     """
+    if kind.flag and isinstance(value, int | float) and not isinstance(value, bool):
+        _refuse(value, value, "bool_type")
     if kind.numbers:
         for scalar in _scalars(kind, value):
             if isinstance(scalar, bool):

@@ -18,7 +18,7 @@ from typing import Any
 from sdsearch.config.load import read
 from sdsearch.core.question import Question
 from sdsearch.core.trajectory import Group, read_groups, write_groups
-from sdsearch.errors import CheckpointError, DataError
+from sdsearch.errors import CheckpointError, DataError, advice
 from sdsearch.evaluation.figures import Scores
 from sdsearch.report.page import EVALUATION, page
 from sdsearch.runs import provenance
@@ -134,8 +134,8 @@ class Kept(StoredRun):
             yield
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder} cannot be used: {error}. Make room or give permission to use it, then give the same "
-                "command again: what was played is not played again"
+                f"{self.folder} cannot be used: {error}. Now {advice(error)}, then give the same command again: what "
+                "was played is not played again"
             ) from error
 
 

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from sdsearch.errors import IndexMismatch, IndexUnwritable
+from sdsearch.errors import IndexMismatch, IndexUnwritable, advice
 from sdsearch.retrieval.opening import now
 from sdsearch.terminal.waiting import alone
 
@@ -158,6 +158,6 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise IndexUnwritable(
-            f"the index {folder} cannot be written ({error.strerror or error}): make room, give permission, or name "
-            "another `path`; what is embedded so far is kept where it could be written"
+            f"the index {folder} cannot be written ({error.strerror or error}): {advice(error)}, or name another "
+            "`path`; what is embedded so far is kept where it could be written"
         ) from error

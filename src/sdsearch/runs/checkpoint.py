@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from sdsearch.errors import CheckpointError
+from sdsearch.errors import CheckpointError, advice
 from sdsearch.runs.old_runs import NO_RUN, ahead, made
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def save(
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
-            f"{target} could not be written: {error}. Earlier checkpoints are untouched: make room or give permission "
-            "to write, then go on from the newest one with --resume"
+            f"{target} could not be written: {error}. Earlier checkpoints are untouched: {advice(error)}, then "
+            "go on from the newest one with --resume"
         ) from error
     return target
 

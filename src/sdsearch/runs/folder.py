@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sdsearch.config.load import read
 from sdsearch.core.trajectory import Group, write_groups
 from sdsearch.core.usage import Usage
-from sdsearch.errors import CheckpointError, DataError
+from sdsearch.errors import CheckpointError, DataError, advice
 from sdsearch.runs import checkpoint, provenance, token_columns
 from sdsearch.runs.old_runs import ahead, free, move
 from sdsearch.runs.stored_run import StoredRun, kind_and_step
@@ -156,7 +156,7 @@ class Run(StoredRun):
             ) from error
         except OSError as error:
             raise CheckpointError(
-                f"{self.folder} cannot be used: {error}. Make room or give permission to use it, then --resume"
+                f"{self.folder} cannot be used: {error}. Now {advice(error)}, then --resume"
             ) from error
 
     def record(self, metrics: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sdsearch.errors import CheckpointError
+from sdsearch.errors import CheckpointError, advice
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def occupied(folder: Path) -> Iterator[None]:
             "another name (--set name=...), seed (--set seed=...) or place (--out)"
         ) from error
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be used: {error}. Give permission to use it") from error
+        raise CheckpointError(f"{folder} cannot be used: {error}. Now {advice(error)}") from error
     try:
         began = time.strftime("%Y-%m-%d %H:%M:%S")
         path.write_text(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "began": began}))

@@ -20,14 +20,11 @@ forked after `open()`.
 from __future__ import annotations
 
 import shutil
-import sqlite3
-import tempfile
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -39,35 +36,31 @@ from sdsearch.contracts.retrieval import Embedder, Encoder, Retriever
 from sdsearch.core.question import Hit, Passage
 from sdsearch.errors import IndexMismatch, RetrieverUnavailable
 from sdsearch.retrieval import corpora, vectors
+from sdsearch.retrieval.chroma_database import (
+    DATABASE,
+    RETRY,
+    answering,
+    asked,
+    compact,
+    copied,
+    get,
+    local,
+    named,
+    outage,
+    recorded,
+    settings,
+)
+from sdsearch.retrieval.existing_collection import ExistingSearcher, absent, own_embedder
 from sdsearch.retrieval.index import Facts, kept, unlike
-from sdsearch.retrieval.opening import bounded, now
+from sdsearch.retrieval.opening import bounded
 from sdsearch.retrieval.progress import progress
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
-    from chromadb.api.client import Client
     from chromadb.api.models.Collection import Collection
 
 LEAST_SYNC = 2
-RETRY = "start again, the work done so far is kept"
-DATABASE = "chroma.sqlite3"
 NAME = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,460}[a-zA-Z0-9]$"
-NEAR = 0.5
-"""The least median cosine between the stored vectors of an existing collection and what the embedder makes of their
-documents: another model is near 0, the right one with a title or a prefix more or less is above 0.7."""
-
-
-@contextmanager
-def outage(doing: str, remedy: str = "") -> Iterator[None]:
-    """Turn what Chroma raises into `RetrieverUnavailable`; its text, which may hold addresses, goes with the remedy."""
-    from chromadb.errors import ChromaError
-    from httpx import HTTPError
-
-    try:
-        yield
-    except (ChromaError, HTTPError, OSError, ValueError) as error:
-        details = f"{type(error).__name__}: {error}): {remedy}" if remedy else f"{type(error).__name__})"
-        raise RetrieverUnavailable(f"Chroma could not {doing} ({details}") from error
 
 
 class Chroma(Retriever):
@@ -249,120 +242,6 @@ class Chroma(Retriever):
         return collection
 
 
-def answering(address: str) -> None:
-    """Ask a server for a sign of life, as Chroma's client has no time limit of its own.
-
-    Raises `RetrieverUnavailable` when none comes in time, and what httpx raises for any other trouble.
-    """
-    import httpx
-
-    seconds = now().patience.seconds
-    try:
-        httpx.get(f"{address}/api/v2/heartbeat", timeout=seconds).raise_for_status()
-    except httpx.TimeoutException as error:
-        raise RetrieverUnavailable(
-            f"the Chroma server {address} did not answer within {seconds:g} s while it was opened "
-            "(environment.patience.seconds)"
-        ) from error
-
-
-def settings() -> Any:
-    """Return settings of Chroma without telemetry."""
-    from chromadb.config import Settings
-
-    return Settings(anonymized_telemetry=False)
-
-
-def local(folder: Path) -> Client:
-    """Return a client of a folder, which it may write to."""
-    import chromadb
-
-    return cast("Client", chromadb.PersistentClient(folder, settings()))
-
-
-def compact(database: Path) -> None:
-    """Give back the pages of a database that are empty: what passed through its queue, most of it."""
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("VACUUM")
-
-
-def copied(folder: Path, name: str, everything: bool = False) -> Collection | None:
-    """Return a collection of a copy of the database beside links to all else, or of a copy of `everything`.
-
-    The copy goes with the collection. None: there is none of that name. Raises `OSError` when there is no room for it.
-    """
-    place = Path(tempfile.mkdtemp(prefix="sdsearch-chroma-"))
-    try:
-        for source in folder.iterdir():
-            if source.name == DATABASE:
-                consistent(source, place / DATABASE)
-            elif source.name.startswith(DATABASE):
-                continue  # what a transaction of somebody else has left beside it
-            elif not everything:
-                (place / source.name).symlink_to(source.resolve(), target_is_directory=source.is_dir())
-            elif source.is_dir():
-                shutil.copytree(source, place / source.name)
-        client = local(place)
-        collection = get(client, name)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    if collection is None:
-        client.close()
-        shutil.rmtree(place, ignore_errors=True)
-    else:
-        weakref.finalize(collection, gone, client, place)
-    return collection
-
-
-def gone(client: Client, place: Path) -> None:
-    """Close a client and remove the copy that it was of."""
-    client.close()
-    shutil.rmtree(place, ignore_errors=True)
-
-
-def consistent(source: Path, target: Path) -> None:
-    """Copy a database as it is between two transactions of whoever writes to it."""
-    try:
-        with (
-            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as one,
-            closing(sqlite3.connect(target)) as two,
-        ):
-            one.backup(two)
-    except sqlite3.Error as error:
-        raise OSError(f"{source.name}: {error}") from error
-
-
-def absent(name: str, names: Sequence[str]) -> str:
-    """Say that there is no such collection."""
-    listed = f"expected one of {', '.join(names)}" if names else "nor is there any other"
-    return f"there is no collection {name!r}, {listed}"
-
-
-@outage("list its collections")
-def named(client: ClientAPI) -> list[str]:
-    """Return the names of a server's collections."""
-    return sorted(collection.name for collection in bounded(client.list_collections))
-
-
-def recorded(folder: Path) -> list[str]:
-    """Return the names of a folder's collections."""
-    uri = f"{(folder / DATABASE).resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as database:
-        return sorted(name for (name,) in database.execute("SELECT name FROM collections"))
-
-
-@outage("open its index", RETRY)
-def get(client: ClientAPI, name: str) -> Collection | None:
-    """Return the collection of that name, if any."""
-    from chromadb.errors import NotFoundError
-
-    try:
-        return bounded(lambda: client.get_collection(name, embedding_function=None))
-    except NotFoundError:
-        return None
-
-
 @outage("open its index", RETRY)
 def check(collection: Collection, facts: Facts) -> None:
     """Raise `IndexMismatch` unless the collection is complete and was built from what `facts` say."""
@@ -372,30 +251,6 @@ def check(collection: Collection, facts: Facts) -> None:
             f"the Chroma collection {collection.name!r} was built from something else: {wrong}. Name another "
             "`collection` (or none, to have the name derived); one made elsewhere is used as it is by `existing: true`"
         )
-
-
-def own_embedder(collection: Collection) -> dict[str, Any]:
-    """Return the settings of the embedder that a collection says it was made by.
-
-    Only models that run here are taken at its word: the others are asked over the network with a key, and where a
-    collection sends a key is not for the collection to say. Raises `IndexMismatch` for them, and when it says nothing.
-    """
-    told: Mapping[str, Any] = collection.configuration_json.get("embedding_function") or {}
-    name, config = told.get("name"), told.get("config") or {}
-    if name in ("default", "onnx_mini_lm_l6_v2"):
-        return {"type": "minilm"}
-    if name == "sentence_transformer" and isinstance(config.get("model_name"), str):
-        return {
-            "type": "sentence_transformers",
-            "model": config["model_name"],
-            "query_prompt": "",
-            "passage_prompt": "",
-        }
-    said = f"it was made by {name!r}, which is not used unasked" if name else "it does not say what made its vectors"
-    raise IndexMismatch(
-        f"the Chroma collection {collection.name!r} needs an `embedder`: {said}. Name the one that it was made with, "
-        "such as `embedder: {type: sentence_transformers, model: ...}`"
-    )
 
 
 class ChromaSearcher:
@@ -428,79 +283,3 @@ class ChromaSearcher:
         call = partial(asked, self.collection, self.encoder.encode_passages(texts), 1, ["distances"])
         nearest = bounded(call)["distances"]
         vectors.trusted([1 - d[0] if d else 0.0 for d in nearest], f"the Chroma collection {self.collection.name!r}")
-
-
-def asked(collection: Collection, rows: NDArray[np.float32], count: int, include: Sequence[str]) -> Any:
-    """Return what Chroma answers. Raises `RetrieverUnavailable`."""
-    with outage("search"):
-        return collection.query(query_embeddings=rows, n_results=count, include=list(include))  # type: ignore[arg-type]
-
-
-class ExistingSearcher:
-    """A collection made elsewhere, used as it is; see `sdsearch.contracts.retrieval.Searcher`. Not fork-safe."""
-
-    def __init__(
-        self, collection: Collection, encoder: Encoder, title_key: str, passages: Mapping[str, Passage] | None
-    ) -> None:
-        """Take the collection, what embeds queries, and the passages by id, where it keeps no documents."""
-        self.collection, self.encoder, self.title_key, self.passages = collection, encoder, title_key, passages
-        hnsw = collection.configuration_json.get("hnsw") or collection.configuration_json.get("spann") or {}
-        self.space = str(hnsw.get("space") or "l2")
-        self.count = bounded(collection.count)
-        self.fingerprint = corpora.key(collection.name, str(collection.id), str(self.count), encoder.fingerprint)
-
-    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """Return the `k` nearest documents of each query. Raises `RetrieverUnavailable`.
-
-        Scores are cosines where the collection's space is `cosine`, else the distance with its sign turned.
-        """
-        if not queries or k < 1:
-            return [[] for _ in queries]
-        include = ["distances", "documents", "metadatas"] if self.passages is None else ["distances"]
-        answers = asked(
-            self.collection, self.encoder.encode_queries(queries), min(k + corpora.SPARE, self.count), include
-        )
-        hits = []
-        for i, ids in enumerate(answers["ids"]):
-            texts, about = ((answers.get(n) or [[]] * len(queries))[i] for n in ("documents", "metadatas"))
-            found = [self._passage(id_, at, texts, about) for at, id_ in enumerate(ids)]
-            scores = [round(float(self.space == "cosine") - d, 6) for d in answers["distances"][i]]
-            ranked = sorted(map(Hit, found, scores), key=lambda h: (-h.score, h.passage.id))
-            hits.append(ranked[:k])
-        return hits
-
-    def _passage(self, id_: str, at: int, texts: Sequence[str], about: Sequence[Mapping[str, Any] | None]) -> Passage:
-        if self.passages is not None:
-            if id_ not in self.passages:
-                raise RetrieverUnavailable(f"Chroma answered wrongly: with {id_!r}, which is not in the corpus")
-            return self.passages[id_]
-        title = str((about[at] or {}).get(self.title_key) or "")
-        return Passage(id_, title, (texts[at] or "").removeprefix(f"{title}\n") if title else texts[at] or "")
-
-    def test(self) -> None:
-        """Raise `IndexMismatch` unless a few documents have texts, and vectors that the embedder makes of them."""
-        name = f"the Chroma collection {self.collection.name!r}"
-        if not self.count:
-            raise IndexMismatch(f"{name} is empty: expected documents")
-        with outage("look into the collection"):
-            look = partial(self.collection.get, limit=8, include=["documents", "embeddings"])
-            some: Any = bounded(look)
-        texts = some["documents"] or []
-        if self.passages is not None:
-            if missing := [i for i in some["ids"] if i not in self.passages]:
-                raise IndexMismatch(f"{name} has the id {missing[0]!r}, which is not in the corpus: expected ids of it")
-            texts = [self.passages[i].contents for i in some["ids"]]
-        if not all(isinstance(text, str) and text.strip() for text in texts) or not texts:
-            raise IndexMismatch(f"{name} keeps no documents: name the `corpus` that has their texts under the same ids")
-        stored, again = np.asarray(some["embeddings"], np.float32), self.encoder.encode_passages(texts)
-        if stored.shape[1] != again.shape[1]:
-            raise IndexMismatch(
-                f"{name} holds vectors of {stored.shape[1]} numbers and the embedder makes {again.shape[1]}: expected "
-                "the embedder that it was made with"
-            )
-        cosines = np.sum(stored * again, axis=1) / np.maximum(1e-9, np.linalg.norm(stored, axis=1))
-        if (median := float(np.median(cosines))) < NEAR:
-            raise IndexMismatch(
-                f"{name} was made by another embedder: its vectors and those made now have a median cosine of "
-                f"{median:.2f}, expected more than {NEAR}"
-            )

@@ -20,11 +20,13 @@ from pydantic import ValidationError
 
 from sdsearch.envs.data.jsonl import JsonlPassages
 from sdsearch.envs.embedding.hashing import Hashing
-from sdsearch.envs.retrieval.chroma import Chroma, local, own_embedder
+from sdsearch.envs.retrieval.chroma import Chroma
 from sdsearch.envs.retrieval.exact import Exact
 from sdsearch.errors import IndexMismatch, IndexUnwritable, RetrieverUnavailable
 from sdsearch.retrieval import vectors
 from sdsearch.retrieval.cached import Cached
+from sdsearch.retrieval.chroma_database import local
+from sdsearch.retrieval.existing_collection import own_embedder
 from sdsearch.retrieval.index import read, seal
 from sdsearch.retrieval.opening import opened
 from sdsearch.retrieval.patience import Patience

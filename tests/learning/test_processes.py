@@ -30,6 +30,29 @@ from sdsearch.spec import load
 train(load(sys.argv[1], sys.argv[2:]))
 """
 
+FAILING = """
+import os, sys
+from sdsearch.learning.train import train
+from sdsearch.learning.trainer import Trainer
+from sdsearch.objectives.terms.clipped_pg import ClippedPG
+from sdsearch.policy.critic import Critic
+from sdsearch.spec import load
+
+def fail(*_):
+    raise MemoryError("as it was told to")
+
+step = Trainer.step
+
+def stepping(trainer, number):
+    if os.environ["RANK"] == "1":
+        owner, name = sys.argv[1].split(".")
+        setattr({"ClippedPG": ClippedPG, "Critic": Critic}[owner], name, fail)
+    return step(trainer, number)
+
+Trainer.step = stepping
+train(load(sys.argv[2], sys.argv[3:]))
+"""
+
 EVALUATE = """
 import sys, torch
 from accelerate import Accelerator
@@ -60,17 +83,26 @@ def free_port() -> int:
 
 def launch(script: str, world: int, *arguments: str) -> None:
     """Run a script in so many processes of one thread each, connected by gloo."""
+    ends = ended(script, world, *arguments)
+    assert not any(code for code, _ in ends), ends
+
+
+def ended(script: str, world: int, *arguments: str) -> list[tuple[int, str]]:
+    """Run it; return how each process ended, and what it said."""
     common = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, "-c", script, *arguments]
     if world == 1:
         alone = subprocess.run(command, env=common, check=False, capture_output=True, text=True)
-        assert not alone.returncode, alone.stderr
-        return
+        return [(alone.returncode, alone.stderr)]
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world)}
     ranks = [{"RANK": str(r), "LOCAL_RANK": str(r), "LOCAL_WORLD_SIZE": str(world)} for r in range(world)]
     processes = [subprocess.Popen(command, env=common | rank, stderr=subprocess.PIPE, text=True) for rank in ranks]
-    said = [p.communicate(timeout=240)[1] for p in processes]
-    assert [p.returncode for p in processes] == [0] * world, said
+    try:
+        said = [p.communicate(timeout=240)[1] for p in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, each) for p, each in zip(processes, said, strict=True)]
 
 
 class Apart(Processes):
@@ -179,6 +211,15 @@ def test_two_processes_take_the_steps_of_one_on_stored_groups(spec: Path) -> Non
             before = start[key] if name == "model" else 0
             apart, moved = (by_two[key] - by_one[key]).norm(), (by_one[key] - before).norm()
             assert apart <= 0.01 * moved, (name, key)
+
+
+@pytest.mark.parametrize("at", ["ClippedPG.select", "Critic.descend"])
+def test_one_process_that_fails_does_not_leave_the_other_waiting(spec: Path, at: str) -> None:
+    objective = "objective={credit: [gae], terms: [clipped_pg]}"
+    ends = ended(FAILING, 2, at, str(spec), objective, "train.steps=1", "train.questions=2", "name=failing")
+    assert [code for code, _ in ends] == [1, 1]
+    for _, said in ends:
+        assert "MemoryError: as it was told to" in said, said
 
 
 def test_an_evaluation_by_two_processes_is_that_of_one(spec: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Learner:
         self.teachers = Teachers(self.policy, kinds - {"critic"}, settings.ema, external)
         asked = "critic" in needs or any(objective.critic for objective in objectives)
         rate, clip = settings.critic_learning_rate, settings.max_grad_norm
-        self.critic = Critic(self.policy, rate, clip, processes.sum) if asked else None
+        self.critic = Critic(self.policy, rate, clip, processes.sum, processes.attempt) if asked else None
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
             self.policy.model.parameters(), settings.learning_rate, settings.betas, weight_decay=settings.weight_decay
         )
@@ -162,7 +162,8 @@ class Learner:
         """
         accelerator, policy = self.processes.accelerator, self.policy
         since, before = time.perf_counter(), elsewhere(clock)
-        step_loss = StepLoss.of(table, stage.objective.terms, step - stage.first, self.seed(stage), self.processes.sum)
+        terms, within, seed = stage.objective.terms, step - stage.first, self.seed(stage)
+        step_loss = StepLoss.of(table, terms, within, seed, self.processes.sum, self.processes.attempt)
         self.warm_up(step)
         # Dropout would put noise into every ratio: what is learned is the model that samples, and that has none.
         policy.model.eval()

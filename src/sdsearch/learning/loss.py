@@ -73,6 +73,10 @@ class TermPart(NamedTuple):
             return one_each(logits, index, "the teacher").detach()
 
 
+Chosen = tuple[list[TermPart], list[tuple[int, int]]]
+"""The terms of a step with the rows that they chose, and how many units the loss and the figures of each are over."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StepLoss:
     """What one step computes: fixed before it is cut into micro-batches, so that the cut changes nothing."""
@@ -88,30 +92,16 @@ class StepLoss:
         step: int,
         seed: int | str,
         total: Callable[[Tensor], Tensor] = lambda counts: counts,
+        attempt: Callable[[Callable[[], Chosen]], Chosen] = lambda work: work(),
     ) -> StepLoss:
         """Let every term whose weight at `step` (counted from 0) is not zero choose its rows.
 
         Each step draws its own seed from `seed`. `total` sums counts, an int64 tensor [terms, 2], over all processes;
-        the weights then add up to 1 over all of them together. It is called once, in every process.
+        the weights then add up to 1 over all of them together. `attempt` lets the terms choose, and fails in all
+        processes where one fails. Both are called once, in every process.
         """
-        step_seed = term_seed(seed, step)
-        signal = rows_with_signal(table)
-        chosen, counts = [], []
-        for name, term in named(terms):
-            if not (weight := term.weight_at(step)):
-                continue
-            selection = valid(name, term, table, term.select(table, step_seed))
-            computed = selection._replace(rows=selection.rows & signal) if term.follows_credit else selection
-            row_weight, rows = normaliser(table, selection.rows, term.normalise, term.constant)
-            if selection.over is not None:
-                _, rows = normaliser(table, selection.over, term.normalise)
-            # A figure is a mean, also where the loss is divided by a constant.
-            mean = "trajectory" if term.normalise == "trajectory" else "token"
-            log_weight, logged = normaliser(table, computed.rows, mean)
-            chosen.append(TermPart(name, term, weight, computed, row_weight, log_weight))
-            counts.append((rows, logged))
-        sums = table.token.new_tensor(counts).reshape(-1, 2)
-        sums = total(sums).clamp_min(1)
+        chosen, counts = attempt(lambda: cls.chosen(table, terms, step, term_seed(seed, step)))
+        sums = total(table.token.new_tensor(counts).reshape(-1, 2)).clamp_min(1)
         return cls(
             table,
             tuple(
@@ -119,6 +109,26 @@ class StepLoss:
                 for part, (rows, logged) in zip(chosen, sums, strict=True)
             ),
         )
+
+    @staticmethod
+    def chosen(table: TokenTable, terms: Sequence[Term], step: int, seed: int) -> Chosen:
+        """Return the parts of a step's terms before their weights are divided by the counts, and these counts."""
+        signal = rows_with_signal(table)
+        parts, counts = list[TermPart](), list[tuple[int, int]]()
+        for name, term in named(terms):
+            if not (weight := term.weight_at(step)):
+                continue
+            selection = valid(name, term, table, term.select(table, seed))
+            computed = selection._replace(rows=selection.rows & signal) if term.follows_credit else selection
+            row_weight, rows = normaliser(table, selection.rows, term.normalise, term.constant)
+            if selection.over is not None:
+                _, rows = normaliser(table, selection.over, term.normalise)
+            # A figure is a mean, also where the loss is divided by a constant.
+            mean = "trajectory" if term.normalise == "trajectory" else "token"
+            log_weight, logged = normaliser(table, computed.rows, mean)
+            parts.append(TermPart(name, term, weight, computed, row_weight, log_weight))
+            counts.append((rows, logged))
+        return parts, counts
 
     @property
     def needed(self) -> Tensor:

@@ -27,9 +27,13 @@ class Critic:
         learning_rate: float,
         max_grad_norm: float,
         total: Callable[[Tensor], Tensor] = lambda value: value,
+        attempt: Callable[[Callable[[], float]], float] = lambda work: work(),
     ) -> None:
-        """Copy the policy's decoder. `total` sums a tensor over all processes."""
-        self.max_grad_norm, self.total = max_grad_norm, total
+        """Copy the policy's decoder.
+
+        `total` sums a tensor over all processes; `attempt` does this process's work, and fails in all where one fails.
+        """
+        self.max_grad_norm, self.total, self.attempt = max_grad_norm, total, attempt
         self.twin = policy.twin()
         # What stands for the head is a plain projection of the same hidden states, so that `Policy.logits` serves.
         self.twin.temperature, self.twin.scale, self.twin.cap = 1.0, 1.0, None
@@ -59,6 +63,16 @@ class Critic:
         """
         count = torch.tensor(sum(int((~np.isnan(t)).sum()) for t in targets), device=self.twin.device)
         count = self.total(count).clamp_min(1)
+        error = self.attempt(lambda: self.descend(groups, targets, count, budget))
+        for parameter in self.parameters:
+            parameter.grad = self.total(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return error
+
+    def descend(self, groups: Sequence[Group], targets: Numbers, count: Tensor, budget: int) -> float:
+        """Add this process's part to the gradients, of a mean over `count` states; return its part of the error."""
         self.twin.model.eval()
         error, done = 0.0, 0
         for rows in _batches(groups, budget):
@@ -69,11 +83,6 @@ class Critic:
             loss = (values[known] - target[known]).square().sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
             error, done = error + float(loss.detach()), done + len(rows)
-        for parameter in self.parameters:
-            parameter.grad = self.total(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
         return error
 
     def state_dict(self) -> dict[str, Any]:

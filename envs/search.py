@@ -16,7 +16,7 @@ from sdsearch.retrieval.cached import Cached
 from sdsearch.retrieval.patience import Patience
 
 if TYPE_CHECKING:
-    from sdsearch.envs.search_env import SearchVectorEnv
+    from sdsearch.envs.vector_env import SearchVectorEnv
 
 
 class Search(Environment):
@@ -68,7 +68,7 @@ class SearchEnvFactory(EnvFactory):
 
     def __call__(self, num_envs: int) -> SearchVectorEnv:
         """Return an environment of so many episodes."""
-        from sdsearch.envs.search_env import SearchVectorEnv
+        from sdsearch.envs.vector_env import SearchVectorEnv
 
         settings = self.settings
         return SearchVectorEnv(

@@ -28,7 +28,7 @@ from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.core.tokens import TokenTable
 from sdsearch.core.trajectory import Group, Trajectory
 from sdsearch.core.usage import Clock
-from sdsearch.envs.search_env import SearchVectorEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.learning.credit import step_advantages
 from sdsearch.learning.learner import Learner

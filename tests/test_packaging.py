@@ -33,7 +33,7 @@ def test_the_linked_folders_are_namespace_packages() -> None:
 def test_environments_are_registered() -> None:
     spec = gymnasium.spec("sdsearch/SearchQA-v0")
     assert spec.entry_point == "sdsearch.envs.search_env:SearchEnv"
-    assert spec.vector_entry_point == "sdsearch.envs.search_env:SearchVectorEnv"
+    assert spec.vector_entry_point == "sdsearch.envs.vector_env:SearchVectorEnv"
 
 
 def test_every_dependency_is_pinned_once() -> None:

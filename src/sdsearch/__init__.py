@@ -121,5 +121,5 @@ def __dir__() -> list[str]:
 gymnasium.register(
     id="sdsearch/SearchQA-v0",
     entry_point="sdsearch.envs.search_env:SearchEnv",
-    vector_entry_point="sdsearch.envs.search_env:SearchVectorEnv",
+    vector_entry_point="sdsearch.envs.vector_env:SearchVectorEnv",
 )

@@ -10,7 +10,7 @@ from sdsearch.envs.data.atlas import AtlasPassages, AtlasQuestions
 from sdsearch.envs.embedding.hashing import Hashing
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.retrieval.exact import Exact
-from sdsearch.envs.search_env import SearchVectorEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.errors import DataError
 from sdsearch.rollout.collect import collect
 from sdsearch.rollout.evaluate import mean

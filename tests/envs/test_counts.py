@@ -8,7 +8,7 @@ from sdsearch.contracts.agent import Reply
 from sdsearch.contracts.environment import EnvFactory
 from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Segment
-from sdsearch.envs.search_env import SearchVectorEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.rollout.collect import collect
 
 ASKED = Question("q", "Where?", ("Paris",))

@@ -21,9 +21,11 @@ from sdsearch.contracts.retrieval import Retriever, Searcher
 from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.core.trajectory import Turn
 from sdsearch.envs.episode import LONGEST_TITLE
+from sdsearch.envs.game import Game
 from sdsearch.envs.protocol.search_r1 import SearchR1
 from sdsearch.envs.reward.f1 import F1
-from sdsearch.envs.search_env import Game, SearchEnv, SearchVectorEnv
+from sdsearch.envs.search_env import SearchEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 
 ID = "sdsearch/SearchQA-v0"

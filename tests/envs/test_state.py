@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sdsearch.core.question import Hit, Passage, Question
 from sdsearch.core.trajectory import Segment, Trajectory
 from sdsearch.envs.episode import boundary
-from sdsearch.envs.search_env import SearchEnv, SearchVectorEnv
+from sdsearch.envs.search_env import SearchEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 
 QUESTIONS = [Question(str(i), f"What is {i}?", (f"number {i}",), (f"p{i}",)) for i in range(6)]

@@ -13,7 +13,7 @@ from sdsearch.contracts.environment import EnvFactory
 from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Segment
 from sdsearch.envs.retrieval.exact import Exact
-from sdsearch.envs.search_env import SearchVectorEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.errors import ContextError, RetrieverUnavailable
 from sdsearch.learning.preflight import Opening, attempt, longest_prompt, preflight
 from sdsearch.learning.train import train

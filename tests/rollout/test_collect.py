@@ -17,7 +17,7 @@ from sdsearch.core.trajectory import Fork, Group, Segment, Trajectory, read_grou
 from sdsearch.envs.episode import boundary
 from sdsearch.envs.protocol.rag import Rag
 from sdsearch.envs.protocol.search_r1 import SearchR1
-from sdsearch.envs.search_env import SearchVectorEnv
+from sdsearch.envs.vector_env import SearchVectorEnv
 from sdsearch.errors import RetrieverUnavailable
 from sdsearch.policy.policy import Policy, language_model
 from sdsearch.rollout.collect import EpisodeCollector, bearable, collect, continue_from

@@ -86,9 +86,9 @@ ADVICE = {
     errno.ENFILE: "let the machine open more files",
     errno.EIO: "have the disk looked after, which fails",
     errno.ENAMETOOLONG: "take a shorter name",
-    errno.EEXIST: "move away what lies in its place",
-    errno.ENOTDIR: "move away what lies in its place",
-    errno.EISDIR: "move away what lies in its place",
+    errno.EEXIST: "choose another place, as something else lies there",
+    errno.ENOTDIR: "choose another place, as something else lies there",
+    errno.EISDIR: "choose another place, as something else lies there",
 }
 """What to do about what a disk said."""
 

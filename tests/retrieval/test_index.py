@@ -85,7 +85,7 @@ def test_what_says_what_it_is_may_be_damaged_too(tmp_path: Path, content: bytes)
         (errno.EDQUOT, "make room"),
         (errno.EROFS, "make the disk writable"),
         (errno.EACCES, "give permission to write there"),
-        (errno.ENOTDIR, "move away what lies in its place"),
+        (errno.ENOTDIR, "choose another place, as something else lies there"),
         (errno.EBADMSG, "put right what it says"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_holder_that_has_not_yet_said_who_it_is(tmp_path: Path, written: str) 
 
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    words = r"file/0 cannot be used: .*Now move away what lies in its place$"
+    words = r"file/0 cannot be used: .*Now choose another place, as something else lies there$"
     with pytest.raises(CheckpointError, match=words), occupied(tmp_path / "file" / "0"):
         pytest.fail("nothing is there")
 

@@ -1,11 +1,14 @@
 """Cloning: rows that read as an episode does, and batches that keep to the budget."""
 
+import copy
 import random
 
 import pytest
+import torch
 
 from sdsearch.policy.policy import Policy
-from sdsearch.warmstart.clone import Row, batches, rate, row
+from sdsearch.terminal.progress import Bars
+from sdsearch.warmstart.clone import Row, batches, clone, halves, rate, row
 from sdsearch.warmstart.lessons import READ, WRITTEN, Piece
 from sdsearch.warmstart.spec import Cloning
 
@@ -26,6 +29,26 @@ def test_batches_keep_to_the_budget_and_hold_every_row() -> None:
     found = batches(data, Cloning(tokens_per_batch=200), 0)
     assert sorted(i for b in found for i in b) == [*range(100)]
     assert max(len(b) * max(len(data[i].tokens) for i in b) for b in found) <= 200
+
+
+def test_a_batch_loses_what_its_rows_lose_alone(tiny: Policy) -> None:
+    dice = random.Random(1)
+    tokens = [tuple(dice.randrange(1, 200) for _ in range(n)) for n in (3, 17, 30)]
+    data = [Row(t, tuple(dice.random() for _ in t)) for t in tokens]
+    policy = Policy(copy.deepcopy(tiny.model), tiny.codec)
+    # So that it is sure of some tokens and not of others, and padding would be seen.
+    policy.model.get_output_embeddings().weight.data *= 20
+    lost = weight = 0.0
+    for each in data:
+        ids = torch.tensor([each.tokens])
+        with torch.no_grad():
+            logprobs = policy.model(input_ids=ids).logits[0].log_softmax(-1)
+        for place in range(1, len(each.tokens)):
+            lost -= each.weights[place] * logprobs[place - 1, each.tokens[place]].item()
+            weight += each.weights[place]
+    with Bars() as bars:
+        losses = clone(policy, [data], Cloning(tokens_per_batch=90), 0, bars)
+    assert losses == [pytest.approx(lost / weight, rel=2e-2 if halves(policy.device) else 1e-5)]
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

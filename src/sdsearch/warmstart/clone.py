@@ -44,11 +44,13 @@ def clone(policy: Policy, stages: Sequence[Sequence[Row]], settings: Cloning, se
     task = bars.task("clone", len(order))
     losses = []
     for batch in order:
-        tokens, mask = pad([row.tokens for row in batch], policy.device)
+        tokens, _ = pad([row.tokens for row in batch], policy.device)
         width = tokens.shape[1]
         weights = torch.tensor([[*row.weights, *[0.0] * (width - len(row.weights))] for row in batch])
         with torch.autocast(policy.device.type, dtype=torch.bfloat16, enabled=halves(policy.device)):
-            loss = weighted(model(input_ids=tokens, attention_mask=mask).logits, tokens, weights.to(tokens.device))
+            # No mask: padding is on the right, where nothing before it looks, and weighs nothing in the loss. Attention
+            # that is only causal leaves out half of its work, where a mask that is given is gone through in full.
+            loss = weighted(model(input_ids=tokens).logits, tokens, weights.to(tokens.device))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -3,9 +3,11 @@
 Means, paired differences with 95 % t intervals over seeds, and p values adjusted for the number of comparisons (Holm).
 
     python benchmarks/findings.py credit [--also credit_first] [--reference grpo] [--draw credit_finals.png]
+    python benchmarks/findings.py labels_two_hop --draw labels.png --under labels_three_hop
     python benchmarks/findings.py fidelity
 
 `--also` is the same study another time: its differences, and those of both times together, all pairs of runs alike.
+`--under` names another study that is drawn in the same picture, below.
 `fidelity` has the scores of credits on a run instead, second column on the turns that hindsight credits.
 """
 
@@ -82,30 +84,33 @@ def table(first: Ends, second: Ends | None, reference: str) -> list[str]:
     return lines
 
 
-def draw(ends: Ends, name: str, reference: str, path: Path) -> None:
-    """Draw where every arm ended, and the mean over the budget, as `finals.png` of a study."""
+def draw(studies: Mapping[str, Ends], reference: str, path: Path) -> None:
+    """Draw where every arm ended, and the mean over the budget, as `finals.png` of a study; a row for each study."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    arms = sorted(ends["exact_match"], key=lambda arm: -mean([*ends["exact_match"][arm].values()]).value)
-    places = list(ends["exact_match"])
-    figure = Figure(figsize=(10, 1.6 + 0.3 * len(arms)), layout="constrained")
+    height = sum(1.2 + 0.3 * len(ends["exact_match"]) for ends in studies.values())
+    figure = Figure(figsize=(10, 0.4 + height), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (key, said) in zip(panels, {"exact_match": "at the end", "area": "over the budget"}.items(), strict=True):
-        for row, arm in enumerate(arms):
-            values, colour = [*ends[key][arm].values()], f"C{places.index(arm) % 10}"
-            value, low, high = mean(values)
-            axes.plot(values, [row] * len(values), "o", ms=4, mfc="none", color=colour, alpha=0.5)
-            axes.plot([low, high], [row, row], color=colour, lw=2)
-            axes.plot(value, row, "|", ms=14, mew=2.5, color=colour)
-            if arm == reference:
-                axes.axvline(value, color=colour, lw=0.8, ls=":")
-        axes.grid(axis="x", alpha=0.3)
-        axes.set(xlabel=f"held-out exact match {said}")
-    panels[0].set_yticks(range(len(arms)), arms)
-    panels[0].invert_yaxis()
-    figure.suptitle(f"{name} (reference: {reference}): seeds, mean, 95 % t interval")
+    for panels, (name, ends) in zip(figure.subplots(len(studies), 2, squeeze=False), studies.items(), strict=True):
+        arms = sorted(ends["exact_match"], key=lambda arm: -mean([*ends["exact_match"][arm].values()]).value)
+        places = list(ends["exact_match"])
+        for axes, (key, said) in zip(
+            panels, {"exact_match": "at the end", "area": "over the budget"}.items(), strict=True
+        ):
+            for row, arm in enumerate(arms):
+                values, colour = [*ends[key][arm].values()], f"C{places.index(arm) % 10}"
+                value, low, high = mean(values)
+                axes.plot(values, [row] * len(values), "o", ms=4, mfc="none", color=colour, alpha=0.5)
+                axes.plot([low, high], [row, row], color=colour, lw=2)
+                axes.plot(value, row, "|", ms=14, mew=2.5, color=colour)
+                if arm == reference:
+                    axes.axvline(value, color=colour, lw=0.8, ls=":")
+            axes.grid(axis="x", alpha=0.3)
+            axes.set(xlabel=f"{name}: held-out exact match {said}", ylim=(len(arms) - 0.5, -0.5))
+        panels[0].set_yticks(range(len(arms)), arms)
+        panels[1].set_yticks(range(len(arms)), [""] * len(arms))
+    figure.suptitle(f"seeds, mean, 95 % t interval; dotted: mean of {reference}")
     figure.savefig(path, dpi=120)
 
 
@@ -144,6 +149,7 @@ def main() -> None:
     parser.add_argument("--reference", default="grpo")
     parser.add_argument("--contrast", nargs=2, action="append", default=[], metavar=("ARM", "OTHER"))
     parser.add_argument("--draw")
+    parser.add_argument("--under", action="append", default=[])
     options = parser.parse_args()
     if options.study == "fidelity":
         print("\n".join(fidelity()))
@@ -155,7 +161,8 @@ def main() -> None:
         found = [shown(mean(values)) for values in (*times, [x for values in times for x in values])]
         print(f"{arm} minus {other}: {', then '.join(found)}")
     if options.draw:
-        draw(first, options.study, options.reference, FINDINGS / options.draw)
+        studies = {name: read(name) for name in (options.study, *options.under)}
+        draw(studies, options.reference, FINDINGS / options.draw)
 
 
 if __name__ == "__main__":

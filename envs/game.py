@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from sdsearch.contracts.data import Dataset
 from sdsearch.contracts.environment import Grammar, Reward
 from sdsearch.contracts.retrieval import Retriever, Searcher
-from sdsearch.core.question import Question
+from sdsearch.core.question import Hit, Question
 from sdsearch.core.trajectory import Turn
 from sdsearch.envs.episode import Episode, Search
 from sdsearch.errors import RetrieverUnavailable
@@ -86,17 +86,8 @@ class Game:
 
         An outage shows them the bare prompt, and ends each after its first action, whatever that is.
         """
-        if not self.grammar.searches_first or not episodes:
-            return
-        queries = list(dict.fromkeys(e.question.text for e in episodes))
-        try:
-            hits = dict(zip(queries, self.searcher.search(queries, self.top_k), strict=True))
-        except RetrieverUnavailable as error:
-            for episode in episodes:
-                episode.miss(str(error))
-        else:
-            for episode in episodes:
-                episode.give(hits[episode.question.text])
+        if self.grammar.searches_first:
+            self._search([(e, e.question.text) for e in episodes], Episode.give, Episode.miss)
 
     def play(self, episodes: Sequence[Episode], actions: Sequence[str]) -> None:
         """Take one action in each of `episodes`; all searches are one retrieval batch, without doubles.
@@ -111,6 +102,15 @@ class Game:
                 raise InvalidAction(f"got the action {action!r:.80} of type {kind}, expected a text (str)")
         outcomes = [(episode, episode.act(text)) for episode, text in zip(episodes, actions, strict=True)]
         asking = [(episode, outcome.query) for episode, outcome in outcomes if isinstance(outcome, Search)]
+        self._search(asking, Episode.observe, Episode.lose)
+
+    def _search(
+        self,
+        asking: Sequence[tuple[Episode, str]],
+        found: Callable[[Episode, Sequence[Hit]], object],
+        lost: Callable[[Episode, str], object],
+    ) -> None:
+        """Search for the query of each episode, without doubles, and give each what was found, or the outage."""
         queries = list(dict.fromkeys(query for _, query in asking))
         if not queries:
             return
@@ -118,10 +118,10 @@ class Game:
             hits = dict(zip(queries, self.searcher.search(queries, self.top_k), strict=True))
         except RetrieverUnavailable as error:
             for episode, _ in asking:
-                episode.lose(str(error))
+                lost(episode, str(error))
         else:
             for episode, query in asking:
-                episode.observe(hits[query])
+                found(episode, hits[query])
 
 
 def component(family: type[Any], given: Any) -> Any:

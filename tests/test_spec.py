@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Self
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, model_validator
 
@@ -252,6 +252,8 @@ def test_what_is_missing_is_described(folder: Path) -> None:
         ("environment.retriever.inner=toys:Tow", "environment.retriever.inner: toys has no retriever"),
         ("environment.reward.type=no_such", 'environment.reward.type: unknown reward "no_such", expected one of'),
         ("data.train.named={a: b}", 'data.train.named.a: got "b", expected a whole number'),
+        ("data.train.named={a: true}", "data.train.named.a: got true, expected a whole number"),
+        ("data.train.shares=[0.5, -1e13]", "data.train.shares[1]: got -10000000000000.0, expected at least -1e+12"),
         ("agent.typ=x", "agent.typ: unknown key, expected one of wrong_query"),
         ("seed=[", "not valid YAML: while parsing a flow node, expected the node content, but found '<stream end>'"),
     ],
@@ -375,6 +377,7 @@ def paths(value: object, path: str = "") -> Iterator[str]:
         yield from paths(inner, f"{path}{key}.")
 
 
+EVERY = sorted(paths(parse(FULL, "", []).plain()))
 odd = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("toys:Nothing"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "x"]), inner, max_size=2),
@@ -383,7 +386,8 @@ odd = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(sorted(paths(parse(FULL, "", []).plain()))), odd), min_size=1, max_size=3))
+@example(changes=[("data.test.named.b", False)])
+@given(changes=st.lists(st.tuples(st.sampled_from(EVERY), odd), min_size=1, max_size=3))
 def test_no_value_raises_anything_but_a_spec_error(
     toys: ModuleType, tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, object]]
 ) -> None:

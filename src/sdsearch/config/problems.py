@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sdsearch.config.component import Component, Readers, Settings, families, resolve
 from sdsearch.config.document import Node, Path, Place, written
+from sdsearch.config.scalars import INSIDE
 from sdsearch.config.words import quoted, suggest
 
 TOP = ("base", "kind")
@@ -91,7 +92,11 @@ def explain(error: ValidationError, root: Node, data: Any, readers: Readers) -> 
 
 
 def apart(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return an error, or one for each part of the spec that objects to the whole."""
+    """Return an error, or one for each part of the spec that objects to the whole, or that of something inside."""
+    if raw["type"] == INSIDE:
+        inner = raw["ctx"]
+        loc = (*raw["loc"], *inner["where"])
+        return [{"type": inner["type"], "loc": loc, "msg": raw["msg"], "input": inner["input"], "ctx": inner["bound"]}]
     if raw["type"] != OBJECTIONS:
         return [raw]
     parts = raw["ctx"][OBJECTIONS]

@@ -171,36 +171,44 @@ def read(kind: Kinds, value: Any) -> Any:
     `MOST`, and `ValueError` for a path with a variable that does not exist.
     """
     if kind.flag and isinstance(value, int | float) and not isinstance(value, bool):
-        _refuse(value, value, "bool_type")
+        _refuse((), value, "bool_type")
     if kind.numbers:
-        for scalar in _scalars(kind, value):
+        for where, scalar in _scalars(kind, value):
             if isinstance(scalar, bool):
-                _refuse(value, scalar, "int_type" if kind.numbers == {int} else "float_type")
+                _refuse(where, scalar, "int_type" if kind.numbers == {int} else "float_type")
             if isinstance(scalar, int | float) and scalar > MOST and not kind.bounded_above:
-                _refuse(value, scalar, "less_than_equal", {"le": MOST})
+                _refuse(where, scalar, "less_than_equal", {"le": float(MOST)})
             if isinstance(scalar, int | float) and scalar < -MOST and not kind.bounded_below:
-                _refuse(value, scalar, "greater_than_equal", {"ge": -MOST})
+                _refuse(where, scalar, "greater_than_equal", {"ge": -float(MOST)})
     if kind.paths:
         return _each(value, (lambda text: Path(expanded(text))) if kind.here else seen)
     return value
 
 
-def _refuse(value: Any, scalar: bool | int | float, known: Any, bound: dict[str, Any] | None = None) -> NoReturn:
-    if value is scalar:
+Keys = tuple[int | str, ...]
+"""The way to what is inside of a field."""
+INSIDE = "inside"
+"""The type of an error about something inside of a field; its context says where and what (see `problems.apart`)."""
+
+
+def _refuse(where: Keys, scalar: bool | int | float, known: Any, bound: dict[str, Any] | None = None) -> NoReturn:
+    if not where:
         raise PydanticKnownError(known, bound)
-    shown = {"text": f"got {quoted(scalar)} in it, expected numbers between -{MOST:g} and {MOST:g}"}
-    raise PydanticCustomError("number", "{text}", shown)
+    text = f"got {quoted(scalar)} in it, expected numbers between -{MOST:g} and {MOST:g}"
+    raise PydanticCustomError(
+        INSIDE, "{text}", {"text": text, "where": where, "input": scalar, "type": known, "bound": bound or {}}
+    )
 
 
-def _scalars(kind: Kinds, value: Any) -> Iterator[Any]:
-    inner = value if isinstance(value, list | tuple) else ()
+def _scalars(kind: Kinds, value: Any, where: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    inner = list(enumerate(value)) if isinstance(value, list | tuple) else []
     if kind.mappings and isinstance(value, dict):
-        inner = list(value.values())
+        inner = list(value.items())
     if inner:
-        for item in inner:
-            yield from _scalars(kind, item)
+        for key, item in inner:
+            yield from _scalars(kind, item, (*where, key))
     else:
-        yield value
+        yield where, value
 
 
 def _each(value: Any, change: Callable[[str], Path]) -> Any:

@@ -288,21 +288,26 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10
 
 
 @pytest.mark.parametrize(
-    ("pieces", "pause", "complaint"),
+    ("pieces", "complaint"),
     [
-        ([], 0.0, r"could not be asked \(RemoteProtocolError\)"),
-        ([b"nonsense\r\n\r\n"], 0.0, r"could not be asked \(RemoteProtocolError\)"),
-        ([HEAD, b'{"res'], 0.0, r"could not be asked \((RemoteProtocol|Read)Error\)"),
-        ([HEAD], 2.0, r"did not answer within 0\.3 s"),
-        ([HEAD, *[b" "] * 30], 0.1, r"did not answer within 0\.3 s"),
+        ([], r"could not be asked \(RemoteProtocolError\)"),
+        ([b"nonsense\r\n\r\n"], r"could not be asked \(RemoteProtocolError\)"),
+        ([HEAD, b'{"res'], r"could not be asked \((RemoteProtocol|Read)Error\)"),
     ],
-    ids=["hangs up", "nonsense", "half", "silent", "drips"],
+    ids=["hangs up", "nonsense", "half"],
 )
-def test_every_failure_is_typed_and_bounded(pieces: Sequence[bytes], pause: float, complaint: str) -> None:
+def test_every_failure_is_typed(pieces: Sequence[bytes], complaint: str) -> None:
+    listener, url = raw(pieces)
+    with listener, pytest.raises(RetrieverUnavailable, match=complaint):
+        Http(url=url).open().search(["a"], 1)
+
+
+@pytest.mark.parametrize(("pieces", "pause"), [([HEAD], 2.0), ([HEAD, *[b" "] * 30], 0.1)], ids=["silent", "drips"])
+def test_every_silence_is_bounded(pieces: Sequence[bytes], pause: float) -> None:
     listener, url = raw(pieces, pause)
     searcher, begun = Http(url=url).open(), time.monotonic()
     searcher.seconds = 0.3
-    with listener, pytest.raises(RetrieverUnavailable, match=complaint):
+    with listener, pytest.raises(RetrieverUnavailable, match=r"did not answer within 0\.3 s"):
         searcher.search(["a"], 1)
     assert time.monotonic() - begun < 1.5
 
